@@ -1,0 +1,65 @@
+"""The command line: one file per command, each a thin face over a plain function.
+
+Nothing here imports torch or Optuna before a command runs, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from gloss_tune import __version__
+from gloss_tune.cli.create import create
+from gloss_tune.cli.dashboard import dashboard
+from gloss_tune.cli.datasets import datasets
+from gloss_tune.cli.demo import demo
+from gloss_tune.cli.export import export
+from gloss_tune.cli.run import run
+from gloss_tune.cli.status import status
+from gloss_tune.cli.trials import trials
+from gloss_tune.cli.worker import worker
+from gloss_tune.errors import GlossTuneError
+from gloss_tune.logging import configure, redact
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="gloss-tune",
+    help="Find the hyperparameters of graph-driven (G-Loss) fine-tuning of sentence encoders for text classification.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (create, worker, run, status, trials, export, dashboard, demo):
+    app.command()(command)
+app.add_typer(datasets, name="datasets")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"gloss-tune {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    configure()
+
+
+def main() -> None:
+    """The entry point: errors raised on purpose end with their message and exit code, without a traceback."""
+    try:
+        app()
+    except GlossTuneError as error:
+        sys.stderr.write(f"Error: {redact(str(error))}\n")
+        sys.exit(error.exit_code)
+    except BrokenPipeError:  # the reader of our stdout has left, as in 'gloss-tune trials | head'
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

@@ -1,0 +1,79 @@
+"""``gloss-tune create``: make a study with its whole budget of waiting trials."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from gloss_tune.cli import spec_options
+from gloss_tune.cli.options import DEFAULT_STORAGE, DataDir, Format, OutputFormat, Storage, Study, emit, to_json
+
+def create(
+    dataset: spec_options.Dataset = None,
+    storage: Storage = DEFAULT_STORAGE,
+    study: Study = None,
+    spec: spec_options.SpecFile = None,
+    model: spec_options.Model = None,
+    loss: spec_options.Loss = None,
+    mode: spec_options.Mode = None,
+    trials: spec_options.Trials = None,
+    metric: spec_options.Metric = None,
+    sampler: spec_options.Sampler = None,
+    pruner: spec_options.Pruner = None,
+    epochs: spec_options.Epochs = None,
+    batch_size: spec_options.BatchSize = None,
+    max_length: spec_options.MaxLength = None,
+    seed: spec_options.Seed = None,
+    max_train_docs: spec_options.MaxTrainDocs = None,
+    text_column: spec_options.TextColumn = None,
+    label_column: spec_options.LabelColumn = None,
+    rehearse: spec_options.Rehearse = False,
+    rehearse_seconds: spec_options.RehearseSeconds = None,
+    lease: spec_options.Lease = None,
+    assignments: spec_options.Assignments = None,
+    data_dir: DataDir = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved specification; write nothing.")] = False,
+    format: OutputFormat = Format.table,
+) -> None:
+    """Make a study. Repeating it as it was does nothing; with another specification it is refused.
+
+    Example: gloss-tune create --dataset mr --trials 20
+    """
+    from gloss_tune.study.create import create as create_study
+    from gloss_tune.study.create import portable
+
+    flags = spec_options.to_flags(locals())
+    resolved = spec_options.resolve(spec, flags, assignments or [])
+    if dry_run:
+        emit(to_json(portable(resolved).to_dict()) if format is Format.json else _to_toml(portable(resolved).to_dict()))
+        return
+    created = create_study(resolved, storage, study, data_dir=data_dir)
+    opened = created.study
+    if format is Format.json:
+        emit(
+            to_json(
+                {
+                    "study": opened.name,
+                    "storage": opened.storage.redacted_url,
+                    "created": created.is_new,
+                    "trials": opened.spec.trials,
+                }
+            )
+        )
+        return
+    emit(opened.name)
+    verb = "is made" if created.is_new else "was there already, the same"
+    _say(f"Study {opened.name} {verb}: {opened.spec.trials} trials on {opened.storage.redacted_url}.")
+    _say("Next: 'gloss-tune worker', as many processes as you like; 'gloss-tune status' to look.")
+
+
+def _to_toml(data: dict[str, Any]) -> str:
+    import tomli_w
+
+    return tomli_w.dumps({key: value for key, value in data.items() if value is not None})
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(text + "\n")

@@ -1,0 +1,96 @@
+"""Options that several commands share, each said once."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+DEFAULT_STORAGE = "sqlite:///gloss-tune.db"
+
+
+class Format(str, Enum):
+    """How data is printed."""
+
+    table = "table"
+    json = "json"
+
+
+Storage = Annotated[
+    str,
+    typer.Option(
+        "--storage",
+        envvar="GLOSS_TUNE_STORAGE",
+        metavar="URL",
+        help="Database shared by all workers: sqlite:///FILE or postgresql://USER@HOST/DATABASE. "
+        "Give a password through the environment variable, not on the command line.",
+    ),
+]
+Study = Annotated[
+    str | None,
+    typer.Option(
+        "--study",
+        envvar="GLOSS_TUNE_STUDY",
+        metavar="NAME",
+        help="Name of the study; may be left out where the storage holds one study.",
+    ),
+]
+DataDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--data-dir",
+        envvar="GLOSS_TUNE_DATA",
+        metavar="DIR",
+        help="Folder of NAME/{train,val,test}.csv, looked at before any download.",
+    ),
+]
+Artifacts = Annotated[
+    Path | None,
+    typer.Option(
+        "--artifacts",
+        envvar="GLOSS_TUNE_ARTIFACTS",
+        metavar="DIR",
+        help="Folder for what trials leave beside their numbers (learning curves); by default "
+        "gloss-tune-artifacts, beside an SQLite storage or in the current folder.",
+    ),
+]
+Device = Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda:N", help="What to compute on.")]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        "--threads",
+        min=1,
+        envvar="GLOSS_TUNE_THREADS",
+        metavar="N",
+        help="CPU threads; by default the cores are shared with the study's other workers on this machine.",
+    ),
+]
+OutputFormat = Annotated[Format, typer.Option("--format", help="How to print the data.")]
+
+
+def emit(text: str, output: Path | None = None) -> None:
+    """The data asked for, to stdout or whole to a file."""
+    if output is None:
+        sys.stdout.write(text if text.endswith("\n") else text + "\n")
+        return
+    from gloss_tune.cli.writing import write_whole
+
+    write_whole(output, text if text.endswith("\n") else text + "\n")
+
+
+def to_json(data: Any) -> str:
+    """JSON for people and scripts; a number that JSON cannot hold becomes null."""
+    return json.dumps(_finite(data), indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def _finite(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {key: _finite(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_finite(value) for value in data]
+    return None if isinstance(data, float) and not math.isfinite(data) else data

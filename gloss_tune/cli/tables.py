@@ -1,0 +1,37 @@
+"""Tables for people: borders and colours on a terminal, plain aligned text elsewhere."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+_PIPE_WIDTH = 10_000
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str | None = None) -> None:
+    """Print rows under columns on stdout; a cell that does not fit a terminal wraps, in a pipe none does."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    terminal = sys.stdout.isatty()
+    table = Table(title=title, box=SIMPLE_HEAD, title_justify="left", show_edge=False, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(shown(cell) for cell in row))
+    width = shutil.get_terminal_size().columns if terminal else _PIPE_WIDTH
+    Console(file=sys.stdout, width=width, highlight=False, soft_wrap=False).print(table)
+
+
+def shown(value: Any) -> str:
+    """A value in a table: four significant digits, a dash for nothing."""
+    if value is None:
+        return "–"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, dict):
+        return ", ".join(f"{key}={shown(item)}" for key, item in value.items()) or "–"
+    return str(value)

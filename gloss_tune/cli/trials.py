@@ -1,0 +1,102 @@
+"""``gloss-tune trials``: every trial with what it drew and what it reached."""
+
+from __future__ import annotations
+
+import io
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gloss_tune.cli.options import DEFAULT_STORAGE, Storage, Study, emit, to_json
+from gloss_tune.cli.tables import print_table
+
+
+class TrialsFormat(str, Enum):
+    """How trials are printed."""
+
+    table = "table"
+    json = "json"
+    csv = "csv"
+    parquet = "parquet"
+
+
+def trials(
+    storage: Storage = DEFAULT_STORAGE,
+    study: Study = None,
+    format: Annotated[TrialsFormat, typer.Option("--format", help="parquet needs --output.")] = TrialsFormat.table,
+    output: Annotated[
+        Path | None, typer.Option("--output", metavar="FILE", help="Write to this file instead of stdout.")
+    ] = None,
+) -> None:
+    """List all trials: parameters, metrics, epochs, seconds, state, worker, attempts.
+
+    Example: gloss-tune trials --format csv --output trials.csv
+    """
+    from gloss_tune.errors import InputError
+    from gloss_tune.study.opened import open_study
+    from gloss_tune.study.reading import trials as read_trials
+
+    if format is TrialsFormat.parquet and output is None:
+        raise InputError("Parquet is not text; name a file by --output")
+    if format is TrialsFormat.table and output is not None:
+        raise InputError("A table is for reading; choose --format json, csv or parquet with --output")
+    rows = read_trials(open_study(storage, study, read_only=True))
+    if format is TrialsFormat.json:
+        emit(to_json(rows), output)
+    elif format is TrialsFormat.table:
+        print_trials(rows)
+    else:
+        _write_flat(rows, format, output)
+
+
+def print_trials(rows: list[dict[str, Any]]) -> None:
+    """One line per trial on stdout."""
+    names = list(dict.fromkeys(name for row in rows for name in row["params"]))
+    columns = ["trial", "state", "value", *names, "epochs", "seconds", "attempts", "error"]
+    if not any(row["error"] for row in rows):
+        columns.pop()
+    print_table(
+        columns,
+        (
+            [
+                row["number"],
+                row["state"],
+                row["value"],
+                *(row["params"].get(name) for name in names),
+                row["epochs"] or None,
+                row["seconds"],
+                row["attempts"],
+                *([row["error"]] if columns[-1] == "error" else []),
+            ]
+            for row in rows
+        ),
+    )
+
+
+def _write_flat(rows: list[dict[str, Any]], format: TrialsFormat, output: Path | None) -> None:
+    import pandas as pd
+
+    from gloss_tune.cli.writing import write_whole
+    from gloss_tune.errors import InputError
+
+    flat = [
+        {
+            **{key: value for key, value in row.items() if key not in ("params", "metrics")},
+            **{f"params_{name}": value for name, value in row["params"].items()},
+            **{f"metrics_{name}": value for name, value in row["metrics"].items()},
+        }
+        for row in rows
+    ]
+    frame = pd.DataFrame(flat)
+    if format is TrialsFormat.csv:
+        emit(frame.to_csv(index=False), output)
+        return
+    assert output is not None
+    buffer = io.BytesIO()
+    try:
+        frame.to_parquet(buffer, index=False)
+    except ImportError:
+        raise InputError("Parquet needs pyarrow; pip install 'gloss-tune[parquet]'") from None
+    write_whole(output, buffer.getvalue())

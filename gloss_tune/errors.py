@@ -1,0 +1,85 @@
+"""Every error that gloss-tune raises on purpose.
+
+    GlossTuneError                    exit code 1: the work failed
+    ├── InputError                    exit code 2: what the user gave is wrong; nothing was written
+    │   ├── SpecError                 the study specification (all faults at once, with their key paths)
+    │   ├── DataError                 a data set: missing, malformed, or unfit for classification
+    │   ├── EncoderError              an encoder that cannot be found or is not what it claims to be
+    │   ├── StorageError              a storage URL, or a database that is not ours to write to
+    │   └── StudyMismatchError        a study that exists but differs from what was asked for
+    └── TrialError                    one trial failed; the study goes on
+        ├── NonFiniteLossError        the loss became NaN or infinite
+        └── DeviceMemoryError         the device ran out of memory
+
+A message states the rule, the value received, and the next step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class GlossTuneError(Exception):
+    """Base of all errors raised on purpose; the command line ends with ``exit_code``."""
+
+    exit_code = 1
+
+
+class InputError(GlossTuneError):
+    """The user's input is wrong; nothing was written."""
+
+    exit_code = 2
+
+
+class SpecError(InputError):
+    """The study specification is wrong.
+
+    Args:
+        faults: one line per fault, each opening with the path of its key (``space.temperature.low: …``).
+    """
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        self.faults = tuple(faults)
+        head = "The study specification has one fault:" if len(self.faults) == 1 else (
+            f"The study specification has {len(self.faults)} faults:"
+        )
+        super().__init__("\n".join([head, *(f"  {fault}" for fault in self.faults)]))
+
+
+class DataError(InputError):
+    """A data set is missing, malformed, or unfit for classification."""
+
+
+class EncoderError(InputError):
+    """An encoder cannot be found, or its weights are not the published ones."""
+
+
+class StorageError(InputError):
+    """A storage URL is malformed, unreachable, or points to a database that is not ours to write to."""
+
+
+class StudyMismatchError(InputError):
+    """A study exists, but differs from what was asked for or from what this worker sees.
+
+    Args:
+        study: name of the study.
+        differences: one line per differing field, each opening with the field's name.
+        advice: the next step.
+    """
+
+    def __init__(self, study: str, differences: Sequence[str], advice: str) -> None:
+        self.differences = tuple(differences)
+        lines = [f"Study '{study}' differs from what was asked for:"]
+        super().__init__("\n".join([*lines, *(f"  {line}" for line in self.differences), advice]))
+
+
+class TrialError(GlossTuneError):
+    """One trial failed for a reason that a retry would not mend; the study goes on."""
+
+
+class NonFiniteLossError(TrialError):
+    """The loss became NaN or infinite."""
+
+
+class DeviceMemoryError(TrialError):
+    """The device ran out of memory, and there was no smaller step to fall back to."""

@@ -1,0 +1,134 @@
+"""Make a study: resolve and check everything it depends on, then write it with its budget in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gloss_tune.data import DATASETS, TextDataset, load_dataset, subsample
+from gloss_tune.encoder import resolve_encoder
+from gloss_tune.errors import DataError, StudyMismatchError
+from gloss_tune.logging import logger
+from gloss_tune.study.first_trials import first_params
+from gloss_tune.study.opened import OpenStudy, check_name, open_study, to_attributes
+from gloss_tune.study.queue import create_study
+from gloss_tune.study.spec import StudySpec, default_study_name, differences
+from gloss_tune.study.storage import open_storage, parse_storage_url
+
+#: What two creations of one study may differ in without being two studies: where the files happen to lie.
+_NO_DATA = {"fingerprint": None, "n_train": None, "n_val": None, "n_classes": None}
+
+
+@dataclass(frozen=True)
+class Created:
+    """What ``create`` did.
+
+    Args:
+        study: the study, made now or found.
+        is_new: whether this call made it.
+    """
+
+    study: OpenStudy
+    is_new: bool
+
+
+def create(spec: StudySpec, url: str, name: str | None = None, *, data_dir: Path | None = None) -> Created:
+    """Make the study, or find it as it was made before.
+
+    Args:
+        spec: what to search.
+        url: the storage.
+        name: the study's name; by default made of data set, encoder and loss.
+        data_dir: folder of ``NAME/{train,val,test}.csv``.
+
+    Raises:
+        InputError: if data set, encoder, name or storage is wrong; nothing was written.
+        StudyMismatchError: if a study of that name has another specification, data set or encoder.
+    """
+    name = check_name(name or default_study_name(spec))
+    parse_storage_url(url)
+    spec = portable(spec)
+    dataset, described = _resolve_dataset(spec, data_dir)
+    encoder = _resolve_encoder(spec)
+    attributes = to_attributes(spec, described, encoder)
+    storage = open_storage(url, create=True)
+    if name not in {s.study_name for s in storage.get_all_studies()}:
+        queued = first_params(spec, dataset)
+        with storage.exclusive():
+            is_new = create_study(storage, name, attributes, spec.trials, queued)
+    else:
+        is_new = False
+    opened = open_study(url, name)
+    if not is_new:
+        _check_same(opened, spec, described, encoder)
+    return Created(opened, is_new)
+
+
+def portable(spec: StudySpec) -> StudySpec:
+    """The specification with the path of the user's own data made absolute: workers start anywhere."""
+    if spec.dataset in DATASETS or not Path(spec.dataset).exists():
+        return spec
+    return spec.model_copy(update={"dataset": str(Path(spec.dataset).resolve())})
+
+
+def study_dataset(spec: StudySpec, data_dir: Path | None, *, download: bool = True) -> TextDataset:
+    """The data set of a study, with its training documents sampled if the study says so."""
+    source = spec.dataset
+    if source not in DATASETS and not Path(source).exists() and data_dir is not None:
+        source = str(data_dir / Path(source).name)  # the same folder under another root, on another machine
+    dataset = load_dataset(
+        source,
+        data_dir=data_dir,
+        text_column=spec.text_column,
+        label_column=spec.label_column,
+        seed=spec.seed,
+        download=download,
+    )
+    if spec.max_train_docs is not None:
+        dataset = subsample(dataset, spec.max_train_docs, spec.seed)
+    return dataset
+
+
+def describe(dataset: TextDataset) -> dict[str, Any]:
+    """What a study remembers of its data set."""
+    return {
+        "name": dataset.name,
+        "fingerprint": dataset.fingerprint,
+        "n_train": len(dataset.train),
+        "n_val": len(dataset.val),
+        "n_classes": len(dataset.classes),
+    }
+
+
+def _resolve_dataset(spec: StudySpec, data_dir: Path | None) -> tuple[TextDataset | None, dict[str, Any]]:
+    try:
+        dataset = study_dataset(spec, data_dir, download=not spec.rehearse)
+    except DataError:
+        if not (spec.rehearse and spec.dataset in DATASETS):
+            raise
+        logger.info("Data set %r is not on this machine; a rehearsal needs none and goes on.", spec.dataset)
+        return None, {"name": spec.dataset, **_NO_DATA}
+    for warning in dataset.warnings:
+        logger.warning("Data set %s: %s", dataset.name, warning)
+    return dataset, describe(dataset)
+
+
+def _resolve_encoder(spec: StudySpec) -> dict[str, Any]:
+    if spec.rehearse:
+        return {"name": spec.model, "fingerprint": None}
+    resolved = resolve_encoder(spec.model)
+    return {"name": resolved.name, "fingerprint": resolved.fingerprint}
+
+
+def _check_same(
+    opened: OpenStudy, spec: StudySpec, dataset: Mapping[str, Any], encoder: Mapping[str, Any]
+) -> None:
+    found = [
+        *differences(opened.spec.to_dict(), spec.to_dict()),
+        *differences(dict(opened.dataset), dict(dataset), "dataset."),
+        *differences(dict(opened.encoder), dict(encoder), "encoder."),
+    ]
+    if found:
+        raise StudyMismatchError(opened.name, found, "Repeat it as it was, or give the new one another --study name.")

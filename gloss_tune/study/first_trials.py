@@ -1,0 +1,62 @@
+"""The parameters that a study's first trials are queued with: a grid's points, the user's, or the authors' heuristics."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gloss_tune.study.space import grid_points
+from gloss_tune.study.spec import StudySpec
+
+if TYPE_CHECKING:
+    from gloss_tune.data import TextDataset
+
+#: The one tuned point that the authors publish (Ohsumed): λ = 0.8, visible fraction γ = 0.7, σ = 0.667.
+PUBLISHED = {"gloss_weight": 0.8, "mask_ratio": 0.3, "temperature": 0.667**2}
+_SAMPLE_DOCS = 512
+
+
+def first_params(spec: StudySpec, dataset: TextDataset | None) -> list[dict[str, Any]]:
+    """One table of parameters per queued trial, each within the study's space; may be shorter than the budget.
+
+    Args:
+        spec: names them under ``first_trials``, or asks for a grid.
+        dataset: needed for ``sqrt_distance``; without it (a rehearsal) that heuristic is left out.
+    """
+    if spec.sampler == "grid":
+        return grid_points(spec.ranges, spec.seed)[: spec.trials]
+    queued = []
+    for first in spec.first_trials:
+        if first == "published":
+            queued.append(_clipped(spec, PUBLISHED))
+        elif first == "sqrt_distance":
+            if dataset is not None and not spec.rehearse:
+                queued.append(_clipped(spec, {"temperature": sqrt_distance_temperature(spec, dataset)}))
+        else:
+            queued.append(dict(first))
+    return queued[: spec.trials]
+
+
+def sqrt_distance_temperature(spec: StudySpec, dataset: TextDataset) -> float:
+    """τ = σ² = d/3, with d the median distance between un-tuned embeddings (G-Loss-SQRT: σ = √(d/3)).
+
+    Source: G-Loss, arXiv 2604.25853, the heuristic variant of its section on σ. Measured on at most 512 documents.
+    """
+    import torch
+
+    from gloss_tune.encoder import Encoder, resolve_encoder
+
+    texts = list(dataset.train.texts)
+    step = max(1, len(texts) // _SAMPLE_DOCS)
+    encoder = Encoder.load(resolve_encoder(spec.model), device="cpu", max_length=spec.longest_documents)
+    embeddings = encoder.model.encode(texts[::step][:_SAMPLE_DOCS], convert_to_tensor=True, show_progress_bar=False)
+    distances = torch.pdist(torch.nn.functional.normalize(embeddings, dim=1))
+    return float(distances.median()) / 3
+
+
+def _clipped(spec: StudySpec, params: dict[str, float]) -> dict[str, Any]:
+    """Only what is searched, moved to the nearest end where it lies outside its range."""
+    clipped = {}
+    for searched in spec.ranges:
+        if searched.name in params and searched.low is not None and searched.high is not None:
+            clipped[searched.name] = min(max(params[searched.name], searched.low), searched.high)
+    return clipped

@@ -1,0 +1,151 @@
+"""The only bridge between a trial and a fine-tune: draw, run, report, prune, and say how it ended."""
+
+from __future__ import annotations
+
+import math
+import traceback
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from optuna.trial import TrialState
+
+from gloss_tune.errors import GlossTuneError, TrialError
+from gloss_tune.finetune.config import EpochReport, FinetuneConfig
+from gloss_tune.finetune.protocol import FinetuneRun
+from gloss_tune.study.opened import OpenStudy
+from gloss_tune.study.queue import Claim
+from gloss_tune.study.space import Value
+
+MakeRun = Callable[[FinetuneConfig], FinetuneRun]
+OnEpoch = Callable[[EpochReport], None]
+
+
+class Interrupted(GlossTuneError):
+    """The worker was asked to stop while a trial was running."""
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a trial ended.
+
+    Args:
+        state: COMPLETE, PRUNED or FAIL.
+        value: the best epoch's metric; None for FAIL.
+        reason: why it failed, in one line.
+        unexpected: whether the failure is of a kind that no trial should end with.
+        reports: every epoch's report.
+    """
+
+    state: TrialState
+    value: float | None = None
+    reason: str | None = None
+    unexpected: bool = False
+    reports: tuple[EpochReport, ...] = ()
+
+
+def ask(opened: OpenStudy, claimed: Claim) -> tuple[optuna.Trial, dict[str, Value]]:
+    """The claimed trial and its hyperparameters; a trial that was requeued keeps those that it had.
+
+    Drawing happens one at a time across all workers, each seeing the draws before: no configuration comes twice.
+    """
+    study = opened.optuna_study(claimed.number)
+    stored = study.get_trials(deepcopy=False)[claimed.number]
+    known = {**stored.system_attrs.get("fixed_params", {}), **stored.params}
+    space = {searched.name: searched.distribution() for searched in opened.spec.ranges}
+    if all(name in known or distribution.single() for name, distribution in space.items()):
+        return _draw(study, claimed, space)
+    with opened.storage.exclusive():
+        return _draw(opened.optuna_study(claimed.number), claimed, space)
+
+
+def run_trial(
+    opened: OpenStudy, trial: optuna.Trial, params: dict[str, Value], make_run: MakeRun, on_epoch: OnEpoch
+) -> Ending:
+    """Run a trial's fine-tune to its end.
+
+    Args:
+        make_run: starts the fine-tune.
+        on_epoch: called after each epoch is reported.
+
+    Returns:
+        How it ended. A non-finite loss, a device without memory or a bug inside the trial is an ending.
+
+    Raises:
+        Interrupted: the worker was asked to stop; the trial has not ended.
+        LeaseLostError: the trial is no longer ours.
+    """
+    reports: list[EpochReport] = []
+    try:
+        run = make_run(opened.spec.config(params))
+        pruned = _run_epochs(opened.spec.metric, trial, run, reports, on_epoch)
+    except TrialError as error:
+        return Ending(TrialState.FAIL, reason=f"{type(error).__name__}: {error}", reports=tuple(reports))
+    except (GlossTuneError, optuna.exceptions.StorageInternalError):
+        raise
+    except Exception as error:  # a bug or a broken machine: the trial fails with its reason, the worker decides
+        traceback.print_exc()
+        reason = f"{type(error).__name__}: {error}"
+        return Ending(TrialState.FAIL, reason=reason, unexpected=True, reports=tuple(reports))
+    assert run.best is not None
+    value = run.best.metrics[opened.spec.metric]
+    if not math.isfinite(value):
+        reason = f"NonFiniteMetricError: {opened.spec.metric} is {value} in the best epoch; choose another --metric"
+        return Ending(TrialState.FAIL, reason=reason, reports=tuple(reports))
+    return Ending(TrialState.PRUNED if pruned else TrialState.COMPLETE, value, reports=tuple(reports))
+
+
+def tell(trial: optuna.Trial, opened: OpenStudy, ending: Ending, seconds: float, extra: dict[str, Any]) -> None:
+    """Write how the trial ended; its state comes last, so that a finished trial is always whole.
+
+    Raises:
+        LeaseLostError: the trial is no longer ours; nothing of the result counts.
+    """
+    best = max(ending.reports, key=lambda report: (report.is_best, report.epoch), default=None)
+    attributes: dict[str, Any] = {"epochs": len(ending.reports), "seconds": round(seconds, 3), **extra}
+    if best is not None:
+        attributes |= {"metrics": best.metrics, "best_epoch": best.epoch}
+    if ending.reason is not None:
+        attributes["error"] = ending.reason
+    for key, value in attributes.items():
+        trial.set_user_attr(key, value)
+    values = None if ending.state == TrialState.FAIL else ending.value
+    if ending.state == TrialState.PRUNED:
+        values = None  # Optuna takes the last reported value, which is what its samplers expect of a pruned trial
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trial.study.tell(trial, values, state=ending.state)
+
+
+def _draw(
+    study: optuna.Study, claimed: Claim, space: dict[str, Any]
+) -> tuple[optuna.Trial, dict[str, Value]]:
+    study.get_trials(deepcopy=False)  # so that Optuna's cache knows the trial that is being written to
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trial = optuna.Trial(study, claimed.trial_id)
+        return trial, {name: trial._suggest(name, distribution) for name, distribution in space.items()}
+
+
+def _run_epochs(
+    metric: str, trial: optuna.Trial, run: FinetuneRun, reports: list[EpochReport], on_epoch: OnEpoch
+) -> bool:
+    """Whether the pruner stopped the run."""
+    epochs = run.epochs()
+    try:
+        for report in epochs:
+            reports.append(report)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # an epoch that was reported before the trial was requeued
+                trial.report(report.metrics[metric], step=report.epoch)
+            on_epoch(report)
+            if trial.should_prune():
+                return True
+    finally:
+        close = getattr(epochs, "close", None)
+        if close is not None:
+            close()
+    return False
+

@@ -1,0 +1,161 @@
+"""A study as read from its storage: name and URL are all that a worker or a reader needs."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import BaseStorage, get_storage
+from sqlalchemy.engine import make_url
+
+from gloss_tune import __version__
+from gloss_tune.errors import InputError, SpecError, StudyMismatchError
+from gloss_tune.study.samplers import build_pruner, build_sampler
+from gloss_tune.study.spec import StudySpec
+from gloss_tune.study.storage import SharedStorage, open_storage
+
+#: Raised whenever a worker of one release must not run a study made by another.
+FORMAT = 1
+_KEY = "gloss_tune:"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
+_PACKAGES = ("torch", "transformers", "sentence-transformers", "optuna", "sqlalchemy", "scikit-learn", "numpy")
+
+
+@dataclass(frozen=True)
+class OpenStudy:
+    """One study and its storage.
+
+    Args:
+        name: the study's name.
+        study_id: the database's key.
+        storage: where it lives.
+        spec: its specification, as frozen at creation.
+        dataset: ``name``, ``fingerprint``, ``n_train``, ``n_val``, ``n_classes``; None each in a rehearsal without data.
+        encoder: ``name`` and ``fingerprint`` (None in a rehearsal).
+        versions: of gloss-tune and what it computes with, at creation.
+    """
+
+    name: str
+    study_id: int
+    storage: SharedStorage
+    spec: StudySpec
+    dataset: Mapping[str, Any]
+    encoder: Mapping[str, Any]
+    versions: Mapping[str, str]
+
+    def optuna_study(self, trial_number: int = 0) -> optuna.Study:
+        """The study with its own sampler and pruner, the sampler seeded for one trial."""
+        return optuna.load_study(
+            study_name=self.name,
+            storage=self._cached_storage,
+            sampler=build_sampler(self.spec, trial_number),
+            pruner=build_pruner(self.spec),
+        )
+
+    @cached_property
+    def _cached_storage(self) -> BaseStorage:
+        return get_storage(self.storage)
+
+
+def check_name(name: str) -> str:
+    """The name, if it can also name files.
+
+    Raises:
+        InputError: if it cannot.
+    """
+    if _NAME.fullmatch(name):
+        return name
+    raise InputError(
+        f"A study's name is made of letters, digits, '.', '_' and '-', opens with a letter or digit and has at most "
+        f"200 characters; got {name!r}"
+    )
+
+
+def open_study(url: str, name: str | None = None, *, read_only: bool = False) -> OpenStudy:
+    """Find a study.
+
+    Args:
+        url: its storage.
+        name: its name; may be None where the storage holds one study.
+        read_only: for commands that only look.
+
+    Raises:
+        InputError: if there is no such study, or several and none was named.
+    """
+    storage = open_storage(url, read_only=read_only)
+    frozen = {s.study_name: s for s in storage.get_all_studies()}
+    ours = sorted(n for n, s in frozen.items() if f"{_KEY}spec" in s.user_attrs)
+    if name is None and len(ours) != 1:
+        what = "holds no study of gloss-tune" if not ours else f"holds {len(ours)} studies: {', '.join(ours)}"
+        hint = "make one by 'gloss-tune create'" if not ours else "name one by --study"
+        raise InputError(f"Storage {storage.redacted_url} {what}; {hint}")
+    chosen = ours[0] if name is None else name
+    if chosen not in frozen:
+        known = f"it holds {', '.join(ours)}" if ours else "it holds none"
+        raise InputError(f"There is no study {chosen!r} on storage {storage.redacted_url}; {known}")
+    if chosen not in ours:
+        raise InputError(f"Study {chosen!r} on storage {storage.redacted_url} was not made by gloss-tune")
+    return _from_attributes(chosen, frozen[chosen]._study_id, storage, frozen[chosen].user_attrs)
+
+
+def to_attributes(
+    spec: StudySpec, dataset: Mapping[str, Any], encoder: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What a new study remembers, as user attributes."""
+    values = {"format": FORMAT, "spec": spec.to_dict(), "dataset": dict(dataset), "encoder": dict(encoder)}
+    return {f"{_KEY}{key}": value for key, value in {**values, "versions": current_versions()}.items()}
+
+
+def current_versions() -> dict[str, str]:
+    """Versions of gloss-tune, Python and the packages that results depend on; nothing is imported for it."""
+    found = {"gloss-tune": __version__, "python": platform.python_version()}
+    return {**found, **{package: _installed(package) for package in _PACKAGES}}
+
+
+def artifacts_folder(url: str, chosen: Path | None = None) -> Path:
+    """Where workers and dashboard keep files: as chosen, else beside an SQLite file, else in the current folder."""
+    if chosen is not None:
+        return chosen
+    if from_environment := os.environ.get("GLOSS_TUNE_ARTIFACTS"):
+        return Path(from_environment)
+    parsed = make_url(url)
+    parent = Path(str(parsed.database)).parent if parsed.get_backend_name() == "sqlite" else Path()
+    return parent / "gloss-tune-artifacts"
+
+
+def _installed(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _from_attributes(name: str, study_id: int, storage: SharedStorage, attributes: Mapping[str, Any]) -> OpenStudy:
+    stored = attributes.get(f"{_KEY}format")
+    if stored != FORMAT:
+        raise StudyMismatchError(
+            name, [f"format: the study has {stored!r}, this gloss-tune writes {FORMAT}"], "Use the same release for all."
+        )
+    values = dict(attributes[f"{_KEY}spec"])
+    values["first_trials"] = tuple(values["first_trials"])
+    try:
+        spec = StudySpec.model_validate(values)
+    except ValueError as error:
+        raise SpecError([f"study {name!r}: its stored specification cannot be read: {error}"]) from None
+    return OpenStudy(
+        name=name,
+        study_id=study_id,
+        storage=storage,
+        spec=spec,
+        dataset=attributes[f"{_KEY}dataset"],
+        encoder=attributes[f"{_KEY}encoder"],
+        versions=attributes[f"{_KEY}versions"],
+    )

@@ -1,0 +1,124 @@
+"""Samplers and pruners by name, as every worker builds them from the stored specification."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
+from optuna.samplers import BaseSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
+from optuna.trial import FrozenTrial, TrialState
+
+from gloss_tune.seeding import derive_seed
+from gloss_tune.study.spec import StudySpec
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.distributions import BaseDistribution
+
+_REDRAWS = 200
+
+
+def build_sampler(spec: StudySpec, trial_number: int) -> BaseSampler:
+    """The study's sampler, seeded for one trial.
+
+    Each trial has a seed of its own, derived from the study's: parallel workers never repeat each other's draws,
+    and it does not matter which worker drew. ``grid`` needs no sampler: its points are queued at creation.
+    """
+    # QMC is one sequence shared by all trials, so that its seed must be shared too
+    seed = derive_seed(spec.seed, "sampler", *([] if spec.sampler == "qmc" else [trial_number])) % 2**32
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # experimental arguments, chosen knowingly
+        inner: BaseSampler
+        if spec.sampler == "tpe":
+            inner = TPESampler(seed=seed, multivariate=True, constant_liar=True)
+        elif spec.sampler == "gp":
+            inner = GPSampler(seed=seed)
+        elif spec.sampler == "qmc":
+            inner = QMCSampler(seed=seed, scramble=True, warn_independent_sampling=False)
+        else:
+            inner = RandomSampler(seed=seed)
+    space = {searched.name: searched.distribution() for searched in spec.ranges}
+    return DistinctSampler(inner, space, seed)
+
+
+def build_pruner(spec: StudySpec) -> BasePruner:
+    """The study's pruner; epochs are its resource."""
+    if spec.pruner == "median":
+        return MedianPruner(n_startup_trials=5)
+    if spec.pruner == "hyperband":
+        most = spec.space["epochs"]["high"] if "epochs" in spec.space else spec.train["epochs"]
+        return HyperbandPruner(min_resource=1, max_resource=max(int(most), 1), reduction_factor=3)
+    return NopPruner()
+
+
+class DistinctSampler(BaseSampler):
+    """Draws from another sampler, but never a configuration that the study already has.
+
+    All parameters are drawn together, before the first is written, and checked against every other trial, running
+    ones included. A repeated draw is replaced by random ones; a finite space that has nothing new left repeats.
+
+    Args:
+        inner: where draws come from.
+        space: every searched parameter.
+        seed: of the random replacements.
+    """
+
+    def __init__(self, inner: BaseSampler, space: dict[str, BaseDistribution], seed: int) -> None:
+        self._inner = inner
+        self._space = {name: d for name, d in space.items() if not d.single()}
+        self._random = RandomSampler(seed=derive_seed(seed, "redraw") % 2**32)
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """The whole declared space: it never changes within a study."""
+        return self._space
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """One new point; parameters that the trial was queued with keep their value."""
+        queued = {k: v for k, v in trial.system_attrs.get("fixed_params", {}).items() if k in search_space}
+        if len(queued) == len(search_space):
+            return queued
+        others = [t for t in study.get_trials(deepcopy=False) if t.number != trial.number]
+        taken = {self._key({**t.system_attrs.get("fixed_params", {}), **t.params}) for t in others}
+        point = {**self._draw(study, trial), **queued}
+        for _ in range(_REDRAWS):
+            if self._key(point) not in taken:
+                break
+            point = {**self._draw_with(self._random, study, trial, {}), **queued}
+        return point
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """Not reached for the declared space; Optuna asks for the method."""
+        return self._random.sample_independent(study, trial, param_name, param_distribution)
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        """Pass on to the inner sampler."""
+        self._inner.before_trial(study, trial)
+
+    def after_trial(
+        self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
+    ) -> None:
+        """Pass on to the inner sampler."""
+        self._inner.after_trial(study, trial, state, values)
+
+    def _draw(self, study: Study, trial: FrozenTrial) -> dict[str, Any]:
+        relative = self._inner.sample_relative(study, trial, self._space)
+        return self._draw_with(self._inner, study, trial, relative)
+
+    def _draw_with(
+        self, sampler: BaseSampler, study: Study, trial: FrozenTrial, drawn: dict[str, Any]
+    ) -> dict[str, Any]:
+        return {
+            name: drawn[name]
+            if name in drawn
+            else sampler.sample_independent(study, trial, name, distribution)
+            for name, distribution in self._space.items()
+        }
+
+    def _key(self, params: dict[str, Any]) -> tuple[Any, ...]:
+        return tuple(params.get(name) for name in self._space)

@@ -1,0 +1,84 @@
+"""The thread that keeps a worker's lease alive while the worker computes, and requeues what others lost."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+
+from gloss_tune.logging import logger
+from gloss_tune.study.opened import OpenStudy
+from gloss_tune.study.queue import Claim, reap, renew
+from gloss_tune.study.roster import WorkerEntry, sign_in, sign_out
+
+_BEATS_PER_LEASE = 4
+_LONGEST_PAUSE = 15.0
+
+
+class LeaseKeeper:
+    """Renews the lease of the trial at hand, keeps the worker on the roster, and reaps silent workers' trials.
+
+    Args:
+        opened: the study.
+        entry: the worker, as others shall see it.
+    """
+
+    def __init__(self, opened: OpenStudy, entry: WorkerEntry) -> None:
+        self._opened = opened
+        self._entry = entry
+        self._claim: Claim | None = None
+        self._lost = False
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._pause = min(opened.spec.lease / _BEATS_PER_LEASE, _LONGEST_PAUSE)
+        self._thread = threading.Thread(target=self._beat_until_stopped, name="lease-keeper", daemon=True)
+
+    def __enter__(self) -> LeaseKeeper:
+        sign_in(self._opened.storage, self._opened.study_id, self._entry)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        sign_out(self._opened.storage, self._opened.study_id, self._entry.id)
+
+    def watch(self, claimed: Claim | None, device: str) -> None:
+        """From now on, keep this claim's lease; None between two trials."""
+        with self._lock:
+            self._claim, self._lost = claimed, False
+            number = None if claimed is None else claimed.number
+            self._entry = replace(self._entry, trial=number, epoch=0, device=device)
+        sign_in(self._opened.storage, self._opened.study_id, self._entry)
+
+    def finished_epoch(self, epoch: int) -> None:
+        """Remember how far the trial is, for the next beat."""
+        with self._lock:
+            self._entry = replace(self._entry, epoch=epoch)
+
+    @property
+    def lost(self) -> bool:
+        """Whether the last beat found that the claim is no longer ours."""
+        return self._lost
+
+    def reap(self) -> None:
+        """Requeue the trials of silent workers now."""
+        spec = self._opened.spec
+        for number in reap(self._opened.storage, self._opened.study_id, spec.lease, spec.max_attempts):
+            logger.warning("Trial %d: its worker has been silent for %g s; requeued.", number, spec.lease)
+
+    def _beat_until_stopped(self) -> None:
+        while not self._stop.wait(self._pause):
+            try:
+                self._beat()
+            except Exception as error:  # the storage may come back; the lease outlasts several missed beats
+                logger.warning("The lease could not be renewed (%s); trying again.", error)
+        self._opened.storage.remove_session()
+
+    def _beat(self) -> None:
+        with self._lock:
+            claimed, entry = self._claim, self._entry
+        if claimed is not None and not renew(self._opened.storage, claimed):
+            with self._lock:
+                self._lost = self._claim == claimed
+        sign_in(self._opened.storage, self._opened.study_id, entry)
+        self.reap()

@@ -1,0 +1,90 @@
+"""What a worker needs to train: the study's data and encoder on this machine, its device, its share of the cores."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from gloss_tune.encoder import resolve_encoder
+from gloss_tune.errors import InputError, StudyMismatchError
+from gloss_tune.finetune.config import FinetuneConfig
+from gloss_tune.finetune.protocol import FinetuneRun
+from gloss_tune.finetune.session import Session
+from gloss_tune.logging import logger
+from gloss_tune.study.create import describe, study_dataset
+from gloss_tune.study.opened import OpenStudy
+from gloss_tune.study.roster import present
+from gloss_tune.study.spec import differences
+
+
+class RealRuns:
+    """Fine-tunes of the study's encoder on the study's data.
+
+    Args:
+        opened: the study.
+        device: ``auto``, ``cpu``, ``cuda:0`` …
+        threads: CPU threads of torch, None to share the cores.
+        data_dir: folder of ``NAME/{train,val,test}.csv``.
+
+    Raises:
+        StudyMismatchError: if data set or encoder are not those that the study was made with.
+    """
+
+    def __init__(self, opened: OpenStudy, device: str, threads: int | None, data_dir: Path | None) -> None:
+        self._opened = opened
+        self._threads = threads
+        dataset = study_dataset(opened.spec, data_dir)
+        encoder = resolve_encoder(opened.spec.model)
+        found = [
+            *differences(dict(opened.dataset), describe(dataset), "dataset."),
+            *differences(dict(opened.encoder), {"name": encoder.name, "fingerprint": encoder.fingerprint}, "encoder."),
+        ]
+        if found:
+            raise StudyMismatchError(
+                opened.name, found, "Give this worker the study's own data (--data-dir) and encoder."
+            )
+        self.device = pick_device(device)
+        self._session = Session(dataset, encoder, self.device, opened.spec.longest_documents)
+
+    def prepare(self, host: str) -> int:
+        """Before a trial: take a fair share of the cores. Returns the number of threads."""
+        import torch
+
+        threads = self._threads
+        if threads is None:
+            beside = present(self._opened.storage, self._opened.study_id, self._opened.spec.lease)
+            here = sum(worker.host == host for worker in beside)
+            threads = max(1, usable_cores() // max(1, here))
+        if threads != torch.get_num_threads():
+            torch.set_num_threads(threads)
+            logger.info("Computing on %s with %d thread%s.", self.device, threads, "" if threads == 1 else "s")
+        return threads
+
+    def run(self, config: FinetuneConfig, on_step: Callable[[], None]) -> FinetuneRun:
+        """Start one fine-tune."""
+        return self._session.run(config, on_step)
+
+
+def pick_device(device: str) -> str:
+    """The device meant by a name.
+
+    Raises:
+        InputError: if there is no such device.
+    """
+    import torch
+
+    if device == "auto":
+        return "cuda:0" if torch.cuda.is_available() else "cpu"
+    try:
+        chosen = torch.device(device)
+        torch.empty(1, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"Device {device!r} cannot be used ({reason}); choose auto, cpu or cuda:N") from None
+    return str(chosen)
+
+
+def usable_cores() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
