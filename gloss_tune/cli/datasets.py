@@ -15,9 +15,9 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="A known name, or the 
 
 
 @datasets.callback(invoke_without_command=True)
-def _default(context: typer.Context) -> None:
+def _default(context: typer.Context, data_dir: DataDir = None, format: OutputFormat = Format.table) -> None:
     if context.invoked_subcommand is None:
-        list_datasets(None, Format.table)
+        list_datasets(data_dir, format)
 
 
 @datasets.command("list")

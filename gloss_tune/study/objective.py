@@ -17,6 +17,7 @@ from gloss_tune.finetune.config import EpochReport, FinetuneConfig
 from gloss_tune.finetune.protocol import FinetuneRun
 from gloss_tune.study.opened import OpenStudy
 from gloss_tune.study.queue import Claim
+from gloss_tune.study.samplers import DistinctSampler
 from gloss_tune.study.space import Value
 
 MakeRun = Callable[[FinetuneConfig], FinetuneRun]
@@ -51,14 +52,18 @@ def ask(opened: OpenStudy, claimed: Claim) -> tuple[optuna.Trial, dict[str, Valu
 
     Drawing happens one at a time across all workers, each seeing the draws before: no configuration comes twice.
     """
-    study = opened.optuna_study(claimed.number)
-    stored = study.get_trials(deepcopy=False)[claimed.number]
-    known = {**stored.system_attrs.get("fixed_params", {}), **stored.params}
     space = {searched.name: searched.distribution() for searched in opened.spec.ranges}
-    if all(name in known or distribution.single() for name, distribution in space.items()):
-        return _draw(study, claimed, space)
-    with opened.storage.exclusive():
-        return _draw(opened.optuna_study(claimed.number), claimed, space)
+    study = opened.optuna_study(claimed.number)
+    frozen = study.get_trials(deepcopy=False)[claimed.number]
+    if not space.keys() <= frozen.params.keys():
+        with opened.storage.exclusive(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            study = opened.optuna_study(claimed.number)  # anew: it must see what others drew meanwhile
+            params = DistinctSampler.of(study).draw(study, frozen)
+            missing = {name: params[name] for name in space if name not in frozen.params}
+            opened.storage.set_params(claimed.trial_id, missing, space)
+    trial = optuna.Trial(study, claimed.trial_id)
+    return trial, {name: trial.params[name] for name in space}
 
 
 def run_trial(
@@ -109,24 +114,13 @@ def tell(trial: optuna.Trial, opened: OpenStudy, ending: Ending, seconds: float,
         attributes |= {"metrics": best.metrics, "best_epoch": best.epoch}
     if ending.reason is not None:
         attributes["error"] = ending.reason
-    for key, value in attributes.items():
-        trial.set_user_attr(key, value)
+    opened.storage.set_attributes(trial._trial_id, attributes)
     values = None if ending.state == TrialState.FAIL else ending.value
     if ending.state == TrialState.PRUNED:
         values = None  # Optuna takes the last reported value, which is what its samplers expect of a pruned trial
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         trial.study.tell(trial, values, state=ending.state)
-
-
-def _draw(
-    study: optuna.Study, claimed: Claim, space: dict[str, Any]
-) -> tuple[optuna.Trial, dict[str, Value]]:
-    study.get_trials(deepcopy=False)  # so that Optuna's cache knows the trial that is being written to
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        trial = optuna.Trial(study, claimed.trial_id)
-        return trial, {name: trial._suggest(name, distribution) for name, distribution in space.items()}
 
 
 def _run_epochs(

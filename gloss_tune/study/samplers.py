@@ -67,8 +67,28 @@ class DistinctSampler(BaseSampler):
 
     def __init__(self, inner: BaseSampler, space: dict[str, BaseDistribution], seed: int) -> None:
         self._inner = inner
-        self._space = {name: d for name, d in space.items() if not d.single()}
+        self._space = space
         self._random = RandomSampler(seed=derive_seed(seed, "redraw") % 2**32)
+
+    @classmethod
+    def of(cls, study: Study) -> DistinctSampler:
+        """The sampler of a study that :meth:`OpenStudy.optuna_study` gave."""
+        assert isinstance(study.sampler, cls)
+        return study.sampler
+
+    def draw(self, study: Study, trial: FrozenTrial) -> dict[str, Any]:
+        """One new point of the whole space; parameters that the trial was queued with keep their value."""
+        queued = {k: v for k, v in trial.system_attrs.get("fixed_params", {}).items() if k in self._space}
+        if len(queued) == len(self._space):
+            return queued
+        trials = study.get_trials(deepcopy=False)
+        taken = {self._key(known_params(t)) for t in trials if t.number != trial.number}
+        point = {**self._draw_from(self._inner, study, trial), **queued}
+        for _ in range(_REDRAWS):
+            if self._key(point) not in taken:
+                break
+            point = {**self._draw_from(self._random, study, trial), **queued}
+        return point
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """The whole declared space: it never changes within a study."""
@@ -77,18 +97,8 @@ class DistinctSampler(BaseSampler):
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """One new point; parameters that the trial was queued with keep their value."""
-        queued = {k: v for k, v in trial.system_attrs.get("fixed_params", {}).items() if k in search_space}
-        if len(queued) == len(search_space):
-            return queued
-        others = [t for t in study.get_trials(deepcopy=False) if t.number != trial.number]
-        taken = {self._key({**t.system_attrs.get("fixed_params", {}), **t.params}) for t in others}
-        point = {**self._draw(study, trial), **queued}
-        for _ in range(_REDRAWS):
-            if self._key(point) not in taken:
-                break
-            point = {**self._draw_with(self._random, study, trial, {}), **queued}
-        return point
+        """For Optuna's own ``ask``; workers call :meth:`draw` under the storage's lock."""
+        return self.draw(study, trial)
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
@@ -106,19 +116,18 @@ class DistinctSampler(BaseSampler):
         """Pass on to the inner sampler."""
         self._inner.after_trial(study, trial, state, values)
 
-    def _draw(self, study: Study, trial: FrozenTrial) -> dict[str, Any]:
-        relative = self._inner.sample_relative(study, trial, self._space)
-        return self._draw_with(self._inner, study, trial, relative)
-
-    def _draw_with(
-        self, sampler: BaseSampler, study: Study, trial: FrozenTrial, drawn: dict[str, Any]
-    ) -> dict[str, Any]:
+    def _draw_from(self, sampler: BaseSampler, study: Study, trial: FrozenTrial) -> dict[str, Any]:
+        open_space = {name: distribution for name, distribution in self._space.items() if not distribution.single()}
+        drawn = sampler.sample_relative(study, trial, open_space)
         return {
-            name: drawn[name]
-            if name in drawn
-            else sampler.sample_independent(study, trial, name, distribution)
+            name: drawn[name] if name in drawn else sampler.sample_independent(study, trial, name, distribution)
             for name, distribution in self._space.items()
         }
 
     def _key(self, params: dict[str, Any]) -> tuple[Any, ...]:
         return tuple(params.get(name) for name in self._space)
+
+
+def known_params(trial: FrozenTrial) -> dict[str, Any]:
+    """What a trial drew, or was queued with and will draw."""
+    return {**trial.system_attrs.get("fixed_params", {}), **trial.params}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,7 @@ from gloss_tune.errors import GlossTuneError, StorageError
 from gloss_tune.logging import logger, redact
 
 if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
     from sqlalchemy.orm import Session
 
 DEFAULT_STORAGE = "sqlite:///gloss-tune.db"
@@ -79,6 +80,21 @@ class SharedStorage(RDBStorage):
         session.refresh(trial)
         if trial.state != TrialState.RUNNING or attempts_of(session, trial_id) != attempt:
             raise LeaseLostError(f"The lease on trial {trial.number} was lost (attempt {attempt}); its result is dropped")
+
+    def set_params(self, trial_id: int, params: Mapping[str, Any], space: Mapping[str, BaseDistribution]) -> None:
+        """Write all parameters of a trial in one transaction."""
+        with self.transaction() as session:
+            for name, value in params.items():
+                distribution = space[name]
+                self._set_trial_param_without_commit(
+                    session, trial_id, name, distribution.to_internal_repr(value), distribution
+                )
+
+    def set_attributes(self, trial_id: int, attributes: Mapping[str, Any]) -> None:
+        """Write several user attributes of a trial in one transaction."""
+        with self.transaction() as session:
+            for key, value in attributes.items():
+                self._set_trial_attr_without_commit(session, models.TrialUserAttributeModel, trial_id, key, value)
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Session]:
@@ -245,7 +261,12 @@ def _first_start(url: URL, kwargs: dict[str, Any]) -> None:
     """Make the tables. A process without our lock (a plain Optuna) may be doing the same: then look again."""
     for tries_left in reversed(range(_FIRST_START_TRIES)):
         try:
-            SharedStorage(url, kwargs).engine.dispose()
+            storage = SharedStorage(url, kwargs)
+            if url.get_backend_name() == "sqlite":
+                # readers never wait for writers, and a commit needs no disk flush to survive a killed process
+                with storage.engine.connect() as connection:
+                    connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+            storage.engine.dispose()
         except (OperationalError, ProgrammingError, IntegrityError, StorageInternalError):
             if not tries_left:
                 raise
@@ -260,6 +281,7 @@ def _make_atomic(engine: sqlalchemy.Engine, read_only: bool) -> None:
     @event.listens_for(engine, "connect")
     def _no_implicit_begin(connection: Any, _record: Any) -> None:
         connection.isolation_level = None
+        connection.execute("PRAGMA synchronous=NORMAL")
 
     @event.listens_for(engine, "begin")
     def _begin(connection: sqlalchemy.Connection) -> None:

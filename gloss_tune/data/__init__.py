@@ -1,0 +1,26 @@
+"""Data sets: by name or from the user's files, checked, fingerprinted, tokenised once, dealt into batches."""
+
+from gloss_tune.data.batches import collate, epoch_batches
+from gloss_tune.data.cache import cache_dir
+from gloss_tune.data.dataset import Split, TextDataset
+from gloss_tune.data.download import fetch, locate
+from gloss_tune.data.loading import load_dataset
+from gloss_tune.data.registry import DATASETS, DatasetInfo
+from gloss_tune.data.splits import subsample
+from gloss_tune.data.tokens import TokenizedSplit, tokenize_split
+
+__all__ = [
+    "DATASETS",
+    "DatasetInfo",
+    "Split",
+    "TextDataset",
+    "TokenizedSplit",
+    "cache_dir",
+    "collate",
+    "epoch_batches",
+    "fetch",
+    "load_dataset",
+    "locate",
+    "subsample",
+    "tokenize_split",
+]

@@ -1,0 +1,121 @@
+"""Seeded stratified samples: a validation split out of train, and a smaller train."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gloss_tune.data.dataset import Document, Split, TextDataset
+from gloss_tune.errors import DataError
+from gloss_tune.seeding import derive_seed
+
+HOLDOUT_FRACTION = 0.1
+
+
+def hold_out(documents: Sequence[Document], seed: int, source: str) -> tuple[list[Document], list[Document]]:
+    """Takes a seeded, stratified tenth of train for validation.
+
+    Every class keeps at least one document in train. A text that occurs more than once stays in train with
+    all its copies, so that validation never sees a training text.
+
+    Args:
+        documents: the canonical documents of train.
+        seed: another seed, another tenth.
+        source: where they came from, for the message.
+
+    Returns:
+        Train and val, both in canonical order; val holds at least one document.
+
+    Raises:
+        DataError: no document can be spared.
+    """
+    copies = Counter(text for text, _ in documents)
+    names, labels = np.unique([label for _, label in documents], return_inverse=True)
+    counts = np.bincount(labels, minlength=len(names))
+    once = np.array([copies[text] == 1 for text, _ in documents])
+    spare = np.minimum(np.bincount(labels[once], minlength=len(names)), counts - 1)
+    if spare.sum() == 0:
+        raise DataError(
+            f"Without a val split, a tenth of train is held out, but no class of {source} has a second "
+            f"document to spare. Add documents, or give a val split."
+        )
+    shares = allocate(counts, max(1, round(HOLDOUT_FRACTION * len(documents))), np.zeros_like(counts), spare)
+    held = _draw(np.flatnonzero(once), labels[once], shares, derive_seed(seed, "hold out"))
+    chosen = set(held.tolist())
+    train = [document for position, document in enumerate(documents) if position not in chosen]
+    return train, [documents[position] for position in held]
+
+
+def subsample(dataset: TextDataset, max_train_docs: int, seed: int) -> TextDataset:
+    """A smaller run of the real thing: a seeded, stratified sample of train, with val and test whole.
+
+    Args:
+        dataset: the whole data set.
+        max_train_docs: documents to keep, at least 2. Each class keeps one as long as that many allow it,
+            the larger classes first.
+        seed: another seed, another sample.
+
+    Returns:
+        The data set with the smaller train. Name, classes and fingerprint stay those of the whole.
+
+    Raises:
+        DataError: ``max_train_docs`` is below 2.
+    """
+    if max_train_docs < 2:
+        raise DataError(
+            f"max_train_docs is at least 2, not {max_train_docs}. Leave it out to use all of train."
+        )
+    if max_train_docs >= len(dataset.train):
+        return dataset
+    labels = dataset.train.labels
+    counts = np.bincount(labels, minlength=len(dataset.classes))
+    at_least = np.zeros_like(counts)
+    at_least[np.argsort(-counts, kind="stable")[:max_train_docs]] = 1
+    shares = allocate(counts, max_train_docs, at_least, counts)
+    kept = _draw(np.arange(len(labels)), labels, shares, derive_seed(seed, "subsample"))
+    kept_labels = labels[kept]
+    kept_labels.flags.writeable = False
+    return replace(
+        dataset, train=Split(tuple(dataset.train.texts[position] for position in kept), kept_labels)
+    )
+
+
+def allocate(
+    counts: NDArray[np.int64], total: int, at_least: NDArray[np.int64], at_most: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Shares a total among classes in proportion to their counts (largest remainders), within bounds.
+
+    Args:
+        counts: (C,) documents of each class.
+        total: what is shared out; the bounds win over it where both cannot hold.
+        at_least: (C,) smallest share of each class.
+        at_most: (C,) largest share of each class.
+
+    Returns:
+        int64 (C,).
+    """
+    fair = total * counts / counts.sum()
+    shares: NDArray[np.int64] = np.clip(np.floor(fair).astype(np.int64), at_least, at_most)
+    while (missing := int(np.sign(total - shares.sum()))) != 0:
+        free = shares < at_most if missing > 0 else shares > at_least
+        if not free.any():
+            break
+        shares[np.argmax(np.where(free, missing * (fair - shares), -np.inf))] += missing
+    return shares
+
+
+def _draw(
+    positions: NDArray[np.int64], labels: NDArray[np.int64], shares: NDArray[np.int64], seed: int
+) -> NDArray[np.int64]:
+    """So many positions of each class at random, in rising order."""
+    generator = np.random.default_rng(seed)
+    drawn = [
+        generator.permutation(positions[labels == label])[:share]
+        for label, share in enumerate(shares)
+        if share
+    ]
+    return np.sort(np.concatenate(drawn))

@@ -1,0 +1,152 @@
+"""Texts as token ids: made once per texts, tokenizer and length, memory-mapped, shared by processes.
+
+A cache file is an array of little-endian int32: the length of each of the N documents, the ids of all
+documents one after the other, and a CRC-32 of what came before. N is known from the split, so a file that is
+too short, too long or altered is noticed when it is opened, and made anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gloss_tune.data.cache import write_atomically
+from gloss_tune.data.dataset import Split
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+_log = logging.getLogger(__name__)
+
+_CHUNK = 1024
+"""Documents tokenised at once: enough for the tokenizer's threads, little enough for memory."""
+
+
+@dataclass(frozen=True, eq=False)
+class TokenizedSplit:
+    """The documents of a split as token ids.
+
+    Attributes:
+        ids: int32 (T,), the ids of all documents one after the other, special tokens included; memory-mapped
+            and read-only.
+        offsets: int64 (N + 1,); document i is ``ids[offsets[i]:offsets[i + 1]]``.
+        labels: int64 (N,), indices of classes.
+    """
+
+    ids: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+    labels: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """int64 (N,), tokens of each document."""
+        return np.diff(self.offsets)
+
+
+def tokenize_split(
+    split: Split,
+    tokenizer: PreTrainedTokenizerFast,
+    *,
+    dataset_fingerprint: str,
+    split_name: str,
+    max_length: int,
+    cache_dir: Path,
+) -> TokenizedSplit:
+    """Tokenises a split, or opens the tokens that an earlier call or another process made of it.
+
+    Args:
+        split: the documents.
+        tokenizer: a fast tokenizer.
+        dataset_fingerprint: names the file, for people; what decides is the texts themselves.
+        split_name: likewise.
+        max_length: tokens a document may have, special tokens included; what is longer is cut off.
+        cache_dir: folder of the cache; a subfolder ``tokens`` is made. Where it cannot be written to, the
+            tokens stay in this process's memory.
+
+    Returns:
+        The tokens, in the order of the split.
+    """
+    key = hashlib.sha256(
+        f"{_texts_key(split)}:{tokenizer_fingerprint(tokenizer)}:{max_length}".encode()
+    ).hexdigest()
+    path = cache_dir / "tokens" / f"{dataset_fingerprint}-{split_name}-{key[:16]}.bin"
+    stored = _open(path, len(split))
+    if stored is None:
+        content = _encode(split, tokenizer, max_length)
+        try:
+            write_atomically(path, content.tobytes())
+            stored = _open(path, len(split))
+        except OSError as error:
+            _log.warning("tokens stay in memory, since they could not be cached: %s", error)
+        if stored is None:
+            stored = content
+    lengths, ids = stored[: len(split)], stored[len(split) : -1]
+    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
+    return TokenizedSplit(ids=ids, offsets=offsets, labels=split.labels)
+
+
+def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerFast) -> str:
+    """Hash of all that decides how texts become ids: vocabulary, normalisation, special tokens.
+
+    Truncation and padding, which the last call left in the tokenizer, are not part of it.
+    """
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    state.pop("truncation", None)
+    state.pop("padding", None)
+    return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _texts_key(split: Split) -> str:
+    key = hashlib.sha256()
+    for text in split.texts:
+        content = text.encode()
+        key.update(b"%d:" % len(content) + content)
+    return key.hexdigest()
+
+
+def _encode(split: Split, tokenizer: PreTrainedTokenizerFast, max_length: int) -> NDArray[np.int32]:
+    lengths: list[int] = []
+    chunks: list[NDArray[np.int32]] = []
+    for start in range(0, len(split), _CHUNK):
+        rows = tokenizer(
+            list(split.texts[start : start + _CHUNK]),
+            truncation=True,
+            max_length=max_length,
+            padding=False,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+        )["input_ids"]
+        lengths.extend(map(len, rows))
+        chunks.extend(np.array(row, dtype="<i4") for row in rows)
+    content = np.concatenate([np.array(lengths, dtype="<i4"), *chunks])
+    content = np.concatenate([content, _checksum(content)])
+    content.flags.writeable = False
+    return content
+
+
+def _open(path: Path, documents: int) -> NDArray[np.int32] | None:
+    """The whole content of a cache file, or None where it is missing or not what was written."""
+    try:
+        content = np.memmap(path, dtype="<i4", mode="r")
+    except (OSError, ValueError):  # ValueError: an empty file, or one that is no whole number of ids
+        return None
+    whole = (
+        len(content) > documents
+        and len(content) == documents + int(content[:documents].sum(dtype=np.int64)) + 1
+    )
+    return content if whole and content[-1] == _checksum(content[:-1])[0] else None
+
+
+def _checksum(content: NDArray[np.int32]) -> NDArray[np.int32]:
+    return np.array([zlib.crc32(content.data)], dtype="<u4").view("<i4")  # (1,)

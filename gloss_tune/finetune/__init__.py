@@ -1,0 +1,21 @@
+"""One fine-tune of a sentence encoder, real (:mod:`~gloss_tune.finetune.loop`) or simulated.
+
+The names here import no torch; ``Finetune`` lives in :mod:`gloss_tune.finetune.loop`, which does.
+"""
+
+from __future__ import annotations
+
+from gloss_tune.finetune.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from gloss_tune.finetune.config import EpochReport, FinetuneConfig
+from gloss_tune.finetune.protocol import FinetuneRun
+from gloss_tune.finetune.rehearsal import Rehearsal
+
+__all__ = [
+    "CheckpointError",
+    "EpochReport",
+    "FinetuneConfig",
+    "FinetuneRun",
+    "Rehearsal",
+    "load_checkpoint",
+    "save_checkpoint",
+]

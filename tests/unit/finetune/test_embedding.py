@@ -1,0 +1,60 @@
+import numpy as np
+import pytest
+import torch
+
+from gloss_tune.encoder import Encoder
+from gloss_tune.finetune import embedding
+from gloss_tune.finetune.embedding import chunks, embed_documents, embed_split
+from gloss_tune.finetune.precision import autocast
+from tests.unit.finetune.tiny import documents
+
+TOKENS = documents(50, classes=3, seed=1)
+
+
+@pytest.mark.parametrize("max_tokens", [1, 7, 16, 40, 1000])
+def test_chunks_cover_every_document_within_the_limit(max_tokens: int) -> None:
+    lengths = np.sort(np.random.default_rng(0).integers(3, 17, size=37))[::-1]
+    seen = []
+    for chunk in chunks(lengths, max_tokens):
+        part = lengths[chunk]
+        assert len(part) == 1 or part.max() * len(part) <= max_tokens
+        seen.extend(part.tolist())
+    assert seen == lengths.tolist()
+
+
+def test_chunking_does_not_change_the_embeddings(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder.model.eval()
+    longest_first = np.argsort(-TOKENS.lengths, kind="stable")[:20]
+    with torch.no_grad():
+        whole = embed_documents(encoder, TOKENS, longest_first)
+        monkeypatch.setitem(embedding._CHUNK_TOKENS, "cpu", 30)
+        parts = embed_documents(encoder, TOKENS, longest_first)
+    torch.testing.assert_close(parts, whole, atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(whole[0], whole[1], atol=1e-3), "the case needs embeddings that differ"
+
+
+@pytest.mark.parametrize("batch", [7, 50, 256])
+def test_a_split_is_embedded_in_its_own_order(
+    encoder: Encoder, monkeypatch: pytest.MonkeyPatch, batch: int
+) -> None:
+    monkeypatch.setattr(embedding, "_EVALUATION_BATCH", batch)
+    calls = []
+    encoder.model.train()
+    float32 = autocast("float32", encoder.device)
+    split = embed_split(encoder, TOKENS, float32, lambda: calls.append(1))
+    assert encoder.model.training, "the mode must stay as it was"
+    assert len(calls) == -(-50 // batch)
+    encoder.model.eval()
+    with torch.no_grad():
+        one_by_one = torch.cat([embed_documents(encoder, TOKENS, np.array([i])) for i in range(50)])
+    torch.testing.assert_close(split, one_by_one, atol=1e-5, rtol=1e-5)
+
+
+def test_the_mode_is_restored_when_on_step_raises(encoder: Encoder) -> None:
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    encoder.model.train()
+    with pytest.raises(KeyboardInterrupt):
+        embed_split(encoder, TOKENS, autocast("float32", encoder.device), stop)
+    assert encoder.model.training

@@ -1,0 +1,56 @@
+import ctypes
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from gloss_tune.errors import DeviceMemoryError
+from gloss_tune.finetune.memory import device_memory_guard, peak_memory_mb, return_free_memory
+
+CPU = torch.device("cpu")
+
+
+def resident_mb() -> float:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 2**20
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="needs glibc")
+def test_free_heap_goes_back_to_the_system() -> None:
+    blocks = [bytearray(60_000) for _ in range(4000)]  # too small for pages of their own
+    for block in blocks:
+        block[::4096] = b"x" * len(block[::4096])
+    del blocks[:-1]  # the last one holds the end of the heap
+    before = resident_mb()
+    return_free_memory()
+    assert resident_mb() < before - 100
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_peak_memory_is_the_high_water_mark_in_mebibytes() -> None:
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    kibibytes = int(status["VmHWM"].split()[0])
+    assert peak_memory_mb(CPU) == pytest.approx(kibibytes / 1024, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:117] . DefaultCPUAllocator: can't allocate memory: you tried"
+        ),
+    ],
+)
+def test_out_of_memory_becomes_an_error_with_setting_and_next_step(error: RuntimeError) -> None:
+    with (
+        pytest.raises(DeviceMemoryError, match=r"memory of cpu, got batch_size 9 .*; lower batch_size"),
+        device_memory_guard(CPU, "batch_size 9"),
+    ):
+        raise error
+
+
+def test_torchs_own_message_is_recognised() -> None:
+    with pytest.raises(DeviceMemoryError), device_memory_guard(CPU, "a petabyte"):
+        torch.empty(2**50)
