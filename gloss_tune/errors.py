@@ -40,8 +40,10 @@ class SpecError(InputError):
 
     def __init__(self, faults: Sequence[str]) -> None:
         self.faults = tuple(faults)
-        head = "The study specification has one fault:" if len(self.faults) == 1 else (
-            f"The study specification has {len(self.faults)} faults:"
+        head = (
+            "The study specification has one fault:"
+            if len(self.faults) == 1
+            else (f"The study specification has {len(self.faults)} faults:")
         )
         super().__init__("\n".join([head, *(f"  {fault}" for fault in self.faults)]))
 

@@ -29,11 +29,11 @@ QUIET_ENVIRONMENT = {
     "COLUMNS": "120",
 }
 os.environ.update(QUIET_ENVIRONMENT)
-# The developer's own settings must not reach a test; GLOSS_TUNE_DATA stays, for the tests of the published data sets.
+# The developer's own settings must not reach a test; the tests of the published data need GLOSS_TUNE_DATA.
 for _name in [name for name in os.environ if name.startswith("GLOSS_TUNE_") and name != "GLOSS_TUNE_DATA"]:
     del os.environ[_name]
 
-# No deadline: a busy machine is no fault. In CI the same examples every time: a failure there must be repeatable.
+# No deadline: a busy machine is no fault. In CI the same examples every time, so that failures repeat.
 settings.register_profile("gloss-tune", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("gloss-tune")
 
@@ -130,7 +130,7 @@ class CommandLine:
     def popen(
         self, *arguments: object, cwd: Path | None = None, env: dict[str, str] | None = None
     ) -> subprocess.Popen[str]:
-        """Start one command in a process group of its own; whatever is left of the group ends with the test."""
+        """Start one command in a process group of its own; what is left of the group ends with the test."""
         process = subprocess.Popen(
             [sys.executable, "-m", "gloss_tune", *map(str, arguments)],
             stdin=subprocess.DEVNULL,

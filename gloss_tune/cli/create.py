@@ -8,7 +8,17 @@ from typing import Annotated, Any
 import typer
 
 from gloss_tune.cli import spec_options
-from gloss_tune.cli.options import DEFAULT_STORAGE, DataDir, Format, OutputFormat, Storage, Study, emit, to_json
+from gloss_tune.cli.options import (
+    DEFAULT_STORAGE,
+    DataDir,
+    Format,
+    OutputFormat,
+    Storage,
+    Study,
+    emit,
+    to_json,
+)
+
 
 def create(
     dataset: spec_options.Dataset = None,
@@ -34,7 +44,9 @@ def create(
     lease: spec_options.Lease = None,
     assignments: spec_options.Assignments = None,
     data_dir: DataDir = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved specification; write nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the resolved specification; write nothing.")
+    ] = False,
     format: OutputFormat = Format.table,
 ) -> None:
     """Make a study. Repeating it as it was does nothing; with another specification it is refused.
@@ -47,7 +59,11 @@ def create(
     flags = spec_options.to_flags(locals())
     resolved = spec_options.resolve(spec, flags, assignments or [])
     if dry_run:
-        emit(to_json(portable(resolved).to_dict()) if format is Format.json else _to_toml(portable(resolved).to_dict()))
+        emit(
+            to_json(portable(resolved).to_dict())
+            if format is Format.json
+            else _to_toml(portable(resolved).to_dict())
+        )
         return
     created = create_study(resolved, storage, study, data_dir=data_dir)
     opened = created.study

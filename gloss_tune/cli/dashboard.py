@@ -21,7 +21,9 @@ def dashboard(
         str, typer.Option("--host", metavar="ADDRESS", help="Address to listen on; there is no password.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 for any free one.")] = 8080,
-    writable: Annotated[bool, typer.Option("--writable", help="Let visitors change and delete studies.")] = False,
+    writable: Annotated[
+        bool, typer.Option("--writable", help="Let visitors change and delete studies.")
+    ] = False,
 ) -> None:
     """Show all studies of a storage in the browser, with artifacts; visitors can only look unless --writable.
 
@@ -60,7 +62,8 @@ def read_only(application: Application) -> Application:
         if environ["REQUEST_METHOD"] in _READING:
             return application(environ, start_response)
         start_response(
-            "405 Method Not Allowed", [("Content-Type", "application/json"), ("Allow", ", ".join(sorted(_READING)))]
+            "405 Method Not Allowed",
+            [("Content-Type", "application/json"), ("Allow", ", ".join(sorted(_READING)))],
         )
         return [b'{"reason": "This dashboard is read-only; start it with --writable to change studies."}']
 
@@ -83,4 +86,6 @@ def _listen(host: str, port: int, application: Application) -> Any:
     try:
         return make_server(host, port, application, server_class=Threaded, handler_class=Quiet)
     except (OSError, OverflowError) as error:
-        raise InputError(f"Cannot listen on {host}:{port} ({error}); choose another --port or --host") from None
+        raise InputError(
+            f"Cannot listen on {host}:{port} ({error}); choose another --port or --host"
+        ) from None

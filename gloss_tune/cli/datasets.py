@@ -9,7 +9,9 @@ import typer
 from gloss_tune.cli.options import DataDir, Format, OutputFormat, emit, to_json
 from gloss_tune.cli.tables import print_table
 
-datasets = typer.Typer(help="Show and fetch data sets.", context_settings={"help_option_names": ["-h", "--help"]})
+datasets = typer.Typer(
+    help="Show and fetch data sets.", context_settings={"help_option_names": ["-h", "--help"]}
+)
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A known name, or the path of your own files.")]
 

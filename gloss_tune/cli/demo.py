@@ -25,8 +25,12 @@ def demo(storage: Storage = "sqlite:///gloss-tune-demo.db") -> None:
     start = time.monotonic()
     spec = resolve("demo", {}, [])
     taken = {study.study_name for study in open_storage(storage, create=True).get_all_studies()}
-    name = next(n for n in itertools.chain(["demo"], (f"demo-{i}" for i in itertools.count(2))) if n not in taken)
-    logger.info("Study %r: %d trials of %s on %r with %s.", name, spec.trials, spec.loss, spec.dataset, spec.model)
+    name = next(
+        n for n in itertools.chain(["demo"], (f"demo-{i}" for i in itertools.count(2))) if n not in taken
+    )
+    logger.info(
+        "Study %r: %d trials of %s on %r with %s.", name, spec.trials, spec.loss, spec.dataset, spec.model
+    )
     exported = run_study(spec, storage, name, None, None, "cpu", None)
     opened = open_study(storage, name, read_only=True)
     print_trials(read_trials(opened))

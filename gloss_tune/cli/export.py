@@ -23,7 +23,9 @@ class ExportFormat(str, Enum):
 
 ExportFormatOption = Annotated[
     ExportFormat,
-    typer.Option("--format", help="args prints options for 'gloss-tune create' that fix every hyperparameter."),
+    typer.Option(
+        "--format", help="args prints options for 'gloss-tune create' that fix every hyperparameter."
+    ),
 ]
 
 
@@ -59,7 +61,7 @@ def render(exported: dict[str, Any], format: ExportFormat) -> str:
         return str(yaml.safe_dump(exported, sort_keys=False, allow_unicode=True))
     params = exported["best"]["params"]
     words = [f"--loss={exported['loss']}", f"--mode={exported['mode']}", f"--model={exported['model']}"]
-    words += [f"--seed={exported['seed']}"]
+    words += [f"--metric={exported['metric']}", f"--seed={exported['seed']}", "--trials=1"]
     words += [f"--set=train.{name}={value}" for name, value in params.items()]
     return shlex.join(words)
 

@@ -41,7 +41,8 @@ def run(
     threads: Threads = None,
     format: ExportFormatOption = ExportFormat.json,
     output: Annotated[
-        Path | None, typer.Option("--output", metavar="FILE", help="Write the export to this file instead of stdout.")
+        Path | None,
+        typer.Option("--output", metavar="FILE", help="Write the export to this file instead of stdout."),
     ] = None,
 ) -> None:
     """Make a study, run it to its end in this process, and print the best parameters.

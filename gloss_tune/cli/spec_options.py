@@ -19,14 +19,18 @@ SpecFile = Annotated[
 Dataset = Annotated[
     str | None,
     typer.Option(
-        "--dataset", metavar="NAME|PATH", help="mr, r8, r52, ohsumed, 20ng, stdlib, or the path of your own files."
+        "--dataset",
+        metavar="NAME|PATH",
+        help="mr, r8, r52, ohsumed, 20ng, stdlib, or the path of your own files.",
     ),
 ]
 Model = Annotated[
     str | None,
     typer.Option("--model", metavar="NAME|PATH", help="Sentence encoder: a Hub name or a local folder."),
 ]
-Loss = Annotated[str | None, typer.Option("--loss", metavar="gloss|ce|scl|triplet|cosine", help="What is tuned.")]
+Loss = Annotated[
+    str | None, typer.Option("--loss", metavar="gloss|ce|scl|triplet|cosine", help="What is tuned.")
+]
 Mode = Annotated[
     str | None,
     typer.Option(
@@ -35,21 +39,30 @@ Mode = Annotated[
         help="Encoder and head together, or the encoder by the loss alone and then a linear probe.",
     ),
 ]
-Trials = Annotated[int | None, typer.Option("--trials", metavar="N", help="Budget: exactly this many trials.")]
+Trials = Annotated[
+    int | None, typer.Option("--trials", metavar="N", help="Budget: exactly this many trials.")
+]
 Metric = Annotated[
     str | None,
     typer.Option("--metric", metavar="val_macro_f1|val_accuracy|val_silhouette", help="What is maximised."),
 ]
-Sampler = Annotated[str | None, typer.Option("--sampler", metavar="tpe|gp|random|qmc|grid", help="How trials are drawn.")]
+Sampler = Annotated[
+    str | None, typer.Option("--sampler", metavar="tpe|gp|random|qmc|grid", help="How trials are drawn.")
+]
 Pruner = Annotated[
-    str | None, typer.Option("--pruner", metavar="median|hyperband|none", help="How poor trials are stopped early.")
+    str | None,
+    typer.Option("--pruner", metavar="median|hyperband|none", help="How poor trials are stopped early."),
 ]
 Epochs = Annotated[int | None, typer.Option("--epochs", metavar="N", help="Epochs of a trial at most.")]
 BatchSize = Annotated[
     int | None, typer.Option("--batch-size", metavar="N", help="Documents a step: the nodes of the graph.")
 ]
-MaxLength = Annotated[int | None, typer.Option("--max-length", metavar="N", help="Tokens of a document at most.")]
-Seed = Annotated[int | None, typer.Option("--seed", metavar="N", help="Seed of everything random in the study.")]
+MaxLength = Annotated[
+    int | None, typer.Option("--max-length", metavar="N", help="Tokens of a document at most.")
+]
+Seed = Annotated[
+    int | None, typer.Option("--seed", metavar="N", help="Seed of everything random in the study.")
+]
 MaxTrainDocs = Annotated[
     int | None,
     typer.Option(
@@ -57,7 +70,9 @@ MaxTrainDocs = Annotated[
     ),
 ]
 TextColumn = Annotated[str | None, typer.Option("--text-column", metavar="NAME", help="Column of the texts.")]
-LabelColumn = Annotated[str | None, typer.Option("--label-column", metavar="NAME", help="Column of the labels.")]
+LabelColumn = Annotated[
+    str | None, typer.Option("--label-column", metavar="NAME", help="Column of the labels.")
+]
 Rehearse = Annotated[
     bool, typer.Option("--rehearse", help="Simulate the trials: train nothing, to try out a set-up.")
 ]
@@ -66,7 +81,9 @@ RehearseSeconds = Annotated[
 ]
 Lease = Annotated[
     float | None,
-    typer.Option("--lease", metavar="SECONDS", help="A trial whose worker is silent for this long is requeued."),
+    typer.Option(
+        "--lease", metavar="SECONDS", help="A trial whose worker is silent for this long is requeued."
+    ),
 ]
 Assignments = Annotated[
     list[str] | None,
@@ -109,8 +126,9 @@ def to_flags(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def resolve(spec: str | None, flags: dict[str, Any], assignments: list[str]) -> Any:
     """The validated specification from a file, options and ``--set`` pairs, each over the one before."""
+    from gloss_tune.study.layers import parse_assignments, read_toml
     from gloss_tune.study.shipped import find_spec
-    from gloss_tune.study.spec import build_spec, parse_assignments, read_toml
+    from gloss_tune.study.spec import build_spec
 
     file = {} if spec is None else read_toml(find_spec(spec))
     return build_spec(file, flags, parse_assignments(assignments))

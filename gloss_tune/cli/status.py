@@ -16,7 +16,9 @@ _REFRESH_SECONDS = 2.0
 def status(
     storage: Storage = DEFAULT_STORAGE,
     study: Study = None,
-    watch: Annotated[bool, typer.Option("--watch", help="Print again whenever something changed, until finished.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Print again whenever something changed, until finished.")
+    ] = False,
     format: OutputFormat = Format.table,
 ) -> None:
     """Say how a study stands.
@@ -41,7 +43,11 @@ def status(
 def _print(now: dict[str, Any]) -> None:
     trials = now["trials"]
     ended = trials["complete"] + trials["pruned"] + trials["failed"]
-    parts = [f"{trials[key]} {key}" for key in ("complete", "pruned", "failed", "running", "waiting") if trials[key]]
+    parts = [
+        f"{trials[key]} {key}"
+        for key in ("complete", "pruned", "failed", "running", "waiting")
+        if trials[key]
+    ]
     lines = [
         ("study", f"{now['study']} ({now['state']}{', rehearsal' if now['rehearsal'] else ''})"),
         ("storage", now["storage"]),

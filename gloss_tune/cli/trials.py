@@ -25,7 +25,9 @@ class TrialsFormat(str, Enum):
 def trials(
     storage: Storage = DEFAULT_STORAGE,
     study: Study = None,
-    format: Annotated[TrialsFormat, typer.Option("--format", help="parquet needs --output.")] = TrialsFormat.table,
+    format: Annotated[
+        TrialsFormat, typer.Option("--format", help="parquet needs --output.")
+    ] = TrialsFormat.table,
     output: Annotated[
         Path | None, typer.Option("--output", metavar="FILE", help="Write to this file instead of stdout.")
     ] = None,

@@ -8,11 +8,19 @@ import typer
 
 from gloss_tune.cli.options import DEFAULT_STORAGE, Artifacts, DataDir, Device, Storage, Study, Threads
 
-MaxTrials = Annotated[int | None, typer.Option("--max-trials", min=1, metavar="N", help="Leave after N trials.")]
+MaxTrials = Annotated[
+    int | None, typer.Option("--max-trials", min=1, metavar="N", help="Leave after N trials.")
+]
 Timeout = Annotated[
     float | None,
-    typer.Option("--timeout", min=0, metavar="SECONDS", help="Begin no trial after this time; finish the one that runs."),
+    typer.Option(
+        "--timeout",
+        min=0,
+        metavar="SECONDS",
+        help="Begin no trial after this time; finish the one that runs.",
+    ),
 ]
+
 
 def worker(
     storage: Storage = DEFAULT_STORAGE,

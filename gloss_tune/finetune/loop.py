@@ -78,7 +78,7 @@ class Finetune:
         self.config = config
         self.encoder = encoder
         # without torch's own first weights, which would draw from the global generator
-        self.head = nn.utils.skip_init(nn.Linear, encoder.dimension, num_classes, device=encoder.device)
+        self.head = nn.Linear(encoder.dimension, num_classes, device="meta").to_empty(device=encoder.device)
         self._train = train
         self._val = val
         self._on_step = on_step or (lambda: None)

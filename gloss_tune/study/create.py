@@ -12,9 +12,10 @@ from gloss_tune.encoder import resolve_encoder
 from gloss_tune.errors import DataError, StudyMismatchError
 from gloss_tune.logging import logger
 from gloss_tune.study.first_trials import first_params
+from gloss_tune.study.layers import differences
 from gloss_tune.study.opened import OpenStudy, check_name, open_study, to_attributes
 from gloss_tune.study.queue import create_study
-from gloss_tune.study.spec import StudySpec, default_study_name, differences
+from gloss_tune.study.spec import StudySpec, default_study_name
 from gloss_tune.study.storage import open_storage, parse_storage_url
 
 #: What two creations of one study may differ in without being two studies: where the files happen to lie.
@@ -47,9 +48,9 @@ def create(spec: StudySpec, url: str, name: str | None = None, *, data_dir: Path
         InputError: if data set, encoder, name or storage is wrong; nothing was written.
         StudyMismatchError: if a study of that name has another specification, data set or encoder.
     """
+    spec = portable(spec)
     name = check_name(name or default_study_name(spec))
     parse_storage_url(url)
-    spec = portable(spec)
     dataset, described = _resolve_dataset(spec, data_dir)
     encoder = _resolve_encoder(spec)
     attributes = to_attributes(spec, described, encoder)
@@ -60,6 +61,7 @@ def create(spec: StudySpec, url: str, name: str | None = None, *, data_dir: Path
             is_new = create_study(storage, name, attributes, spec.trials, queued)
     else:
         is_new = False
+    storage.engine.dispose()
     opened = open_study(url, name)
     if not is_new:
         _check_same(opened, spec, described, encoder)
@@ -67,10 +69,13 @@ def create(spec: StudySpec, url: str, name: str | None = None, *, data_dir: Path
 
 
 def portable(spec: StudySpec) -> StudySpec:
-    """The specification with the path of the user's own data made absolute: workers start anywhere."""
-    if spec.dataset in DATASETS or not Path(spec.dataset).exists():
-        return spec
-    return spec.model_copy(update={"dataset": str(Path(spec.dataset).resolve())})
+    """The specification with the paths of the user's own data and encoder made absolute: workers start anywhere."""
+    found = {}
+    if spec.dataset not in DATASETS and Path(spec.dataset).exists():
+        found["dataset"] = str(Path(spec.dataset).resolve())
+    if Path(spec.model).is_dir():
+        found["model"] = str(Path(spec.model).resolve())
+    return spec.model_copy(update=found)
 
 
 def study_dataset(spec: StudySpec, data_dir: Path | None, *, download: bool = True) -> TextDataset:
@@ -125,10 +130,16 @@ def _resolve_encoder(spec: StudySpec) -> dict[str, Any]:
 def _check_same(
     opened: OpenStudy, spec: StudySpec, dataset: Mapping[str, Any], encoder: Mapping[str, Any]
 ) -> None:
+    stored = dict(opened.dataset)
+    if spec.rehearse:  # made or repeated on a machine without the data: compare what both have seen
+        stored = {key: value if dataset[key] is not None else None for key, value in stored.items()}
+        dataset = {key: value if stored[key] is not None else None for key, value in dataset.items()}
     found = [
         *differences(opened.spec.to_dict(), spec.to_dict()),
-        *differences(dict(opened.dataset), dict(dataset), "dataset."),
+        *differences(stored, dict(dataset), "dataset."),
         *differences(dict(opened.encoder), dict(encoder), "encoder."),
     ]
     if found:
-        raise StudyMismatchError(opened.name, found, "Repeat it as it was, or give the new one another --study name.")
+        raise StudyMismatchError(
+            opened.name, found, "Repeat it as it was, or give the new one another --study name."
+        )

@@ -48,7 +48,9 @@ def sqrt_distance_temperature(spec: StudySpec, dataset: TextDataset) -> float:
     texts = list(dataset.train.texts)
     step = max(1, len(texts) // _SAMPLE_DOCS)
     encoder = Encoder.load(resolve_encoder(spec.model), device="cpu", max_length=spec.longest_documents)
-    embeddings = encoder.model.encode(texts[::step][:_SAMPLE_DOCS], convert_to_tensor=True, show_progress_bar=False)
+    embeddings = encoder.model.encode(
+        texts[::step][:_SAMPLE_DOCS], convert_to_tensor=True, show_progress_bar=False
+    )
     distances = torch.pdist(torch.nn.functional.normalize(embeddings, dim=1))
     return float(distances.median()) / 3
 

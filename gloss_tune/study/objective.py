@@ -16,7 +16,7 @@ from gloss_tune.errors import GlossTuneError, TrialError
 from gloss_tune.finetune.config import EpochReport, FinetuneConfig
 from gloss_tune.finetune.protocol import FinetuneRun
 from gloss_tune.study.opened import OpenStudy
-from gloss_tune.study.queue import Claim
+from gloss_tune.study.queue import Claim, finish, forget_reports
 from gloss_tune.study.samplers import DistinctSampler
 from gloss_tune.study.space import Value
 
@@ -62,6 +62,8 @@ def ask(opened: OpenStudy, claimed: Claim) -> tuple[optuna.Trial, dict[str, Valu
             params = DistinctSampler.of(study).draw(study, frozen)
             missing = {name: params[name] for name in space if name not in frozen.params}
             opened.storage.set_params(claimed.trial_id, missing, space)
+    if frozen.intermediate_values:
+        forget_reports(opened.storage, claimed, after=0)
     trial = optuna.Trial(study, claimed.trial_id)
     return trial, {name: trial.params[name] for name in space}
 
@@ -90,7 +92,9 @@ def run_trial(
         return Ending(TrialState.FAIL, reason=f"{type(error).__name__}: {error}", reports=tuple(reports))
     except (GlossTuneError, optuna.exceptions.StorageInternalError):
         raise
-    except Exception as error:  # a bug or a broken machine: the trial fails with its reason, the worker decides
+    except (
+        Exception
+    ) as error:  # a bug or a broken machine: the trial fails with its reason, the worker decides
         traceback.print_exc()
         reason = f"{type(error).__name__}: {error}"
         return Ending(TrialState.FAIL, reason=reason, unexpected=True, reports=tuple(reports))
@@ -102,25 +106,34 @@ def run_trial(
     return Ending(TrialState.PRUNED if pruned else TrialState.COMPLETE, value, reports=tuple(reports))
 
 
-def tell(trial: optuna.Trial, opened: OpenStudy, ending: Ending, seconds: float, extra: dict[str, Any]) -> None:
-    """Write how the trial ended; its state comes last, so that a finished trial is always whole.
+def tell(
+    opened: OpenStudy,
+    trial: optuna.Trial,
+    claimed: Claim,
+    ending: Ending,
+    seconds: float,
+    extra: dict[str, Any],
+) -> None:
+    """Write how the trial ended, in one transaction: a finished trial is always whole.
 
     Raises:
         LeaseLostError: the trial is no longer ours; nothing of the result counts.
     """
-    best = max(ending.reports, key=lambda report: (report.is_best, report.epoch), default=None)
     attributes: dict[str, Any] = {"epochs": len(ending.reports), "seconds": round(seconds, 3), **extra}
-    if best is not None:
-        attributes |= {"metrics": best.metrics, "best_epoch": best.epoch}
+    best = [report for report in ending.reports if report.is_best]
+    if best:
+        attributes |= {"metrics": best[-1].metrics, "best_epoch": best[-1].epoch}
     if ending.reason is not None:
         attributes["error"] = ending.reason
-    opened.storage.set_attributes(trial._trial_id, attributes)
-    values = None if ending.state == TrialState.FAIL else ending.value
+    value = ending.value
     if ending.state == TrialState.PRUNED:
-        values = None  # Optuna takes the last reported value, which is what its samplers expect of a pruned trial
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        trial.study.tell(trial, values, state=ending.state)
+        # the last reported value, which is what Optuna's samplers expect of a pruned trial
+        value = ending.reports[-1].metrics[opened.spec.metric]
+    if value is not None and not math.isfinite(value):
+        value = None
+    frozen = opened.storage.get_trial(claimed.trial_id)
+    trial.study.sampler.after_trial(trial.study, frozen, ending.state, None if value is None else [value])
+    finish(opened.storage, claimed, ending.state, value, attributes)
 
 
 def _run_epochs(
@@ -142,4 +155,3 @@ def _run_epochs(
         if close is not None:
             close()
     return False
-

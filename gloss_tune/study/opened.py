@@ -14,19 +14,26 @@ from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage, get_storage
-from sqlalchemy.engine import make_url
 
 from gloss_tune import __version__
 from gloss_tune.errors import InputError, SpecError, StudyMismatchError
 from gloss_tune.study.samplers import build_pruner, build_sampler
 from gloss_tune.study.spec import StudySpec
-from gloss_tune.study.storage import SharedStorage, open_storage
+from gloss_tune.study.storage import SharedStorage, open_storage, parse_storage_url
 
 #: Raised whenever a worker of one release must not run a study made by another.
 FORMAT = 1
 _KEY = "gloss_tune:"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
-_PACKAGES = ("torch", "transformers", "sentence-transformers", "optuna", "sqlalchemy", "scikit-learn", "numpy")
+_PACKAGES = (
+    "torch",
+    "transformers",
+    "sentence-transformers",
+    "optuna",
+    "sqlalchemy",
+    "scikit-learn",
+    "numpy",
+)
 
 
 @dataclass(frozen=True)
@@ -106,9 +113,7 @@ def open_study(url: str, name: str | None = None, *, read_only: bool = False) ->
     return _from_attributes(chosen, frozen[chosen]._study_id, storage, frozen[chosen].user_attrs)
 
 
-def to_attributes(
-    spec: StudySpec, dataset: Mapping[str, Any], encoder: Mapping[str, Any]
-) -> dict[str, Any]:
+def to_attributes(spec: StudySpec, dataset: Mapping[str, Any], encoder: Mapping[str, Any]) -> dict[str, Any]:
     """What a new study remembers, as user attributes."""
     values = {"format": FORMAT, "spec": spec.to_dict(), "dataset": dict(dataset), "encoder": dict(encoder)}
     return {f"{_KEY}{key}": value for key, value in {**values, "versions": current_versions()}.items()}
@@ -126,7 +131,7 @@ def artifacts_folder(url: str, chosen: Path | None = None) -> Path:
         return chosen
     if from_environment := os.environ.get("GLOSS_TUNE_ARTIFACTS"):
         return Path(from_environment)
-    parsed = make_url(url)
+    parsed = parse_storage_url(url)
     parent = Path(str(parsed.database)).parent if parsed.get_backend_name() == "sqlite" else Path()
     return parent / "gloss-tune-artifacts"
 
@@ -138,11 +143,15 @@ def _installed(package: str) -> str:
         return "not installed"
 
 
-def _from_attributes(name: str, study_id: int, storage: SharedStorage, attributes: Mapping[str, Any]) -> OpenStudy:
+def _from_attributes(
+    name: str, study_id: int, storage: SharedStorage, attributes: Mapping[str, Any]
+) -> OpenStudy:
     stored = attributes.get(f"{_KEY}format")
     if stored != FORMAT:
         raise StudyMismatchError(
-            name, [f"format: the study has {stored!r}, this gloss-tune writes {FORMAT}"], "Use the same release for all."
+            name,
+            [f"format: the study has {stored!r}, this gloss-tune writes {FORMAT}"],
+            "Use the same release for all.",
         )
     values = dict(attributes[f"{_KEY}spec"])
     values["first_trials"] = tuple(values["first_trials"])

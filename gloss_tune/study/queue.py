@@ -21,12 +21,13 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState
 from sqlalchemy.exc import IntegrityError
 
-from gloss_tune.study.storage import SharedStorage, attempts_of
+from gloss_tune.study.storage import LeaseLostError, SharedStorage, number_attribute
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
-_Trial = models.TrialModel
+# typed as Any: Optuna declares its tables without the types that an instance's fields have
+_Trial: Any = models.TrialModel
 _TrialAttribute = models.TrialUserAttributeModel
 _Heartbeat = models.TrialHeartbeatModel
 
@@ -76,7 +77,8 @@ def create_study(
                 for key, value in attributes.items()
             )
             trials = [
-                _Trial(study_id=study.study_id, number=number, state=TrialState.WAITING) for number in range(budget)
+                _Trial(study_id=study.study_id, number=number, state=TrialState.WAITING)
+                for number in range(budget)
             ]
             for trial in trials:  # one by one: a key must rise with its number
                 session.add(trial)
@@ -109,7 +111,7 @@ def claim(storage: SharedStorage, study_id: int, worker: str) -> Claim | None:
         trial = session.scalar(waiting)
         if trial is None:
             return None
-        attempt = attempts_of(session, trial.trial_id) + 1
+        attempt = number_attribute(session, trial.trial_id, "attempts") + 1
         trial.state = TrialState.RUNNING
         trial.datetime_start = datetime.now()
         _set_attribute(session, trial.trial_id, "attempts", attempt)
@@ -146,8 +148,8 @@ def give_back(storage: SharedStorage, claimed: Claim) -> bool:
 def reap(storage: SharedStorage, study_id: int, lease: float, max_attempts: int) -> list[int]:
     """Requeue the trials whose workers have been silent for longer than the lease, by the database's clock.
 
-    A trial that has used up ``max_attempts`` fails with its history instead, so that one which kills its workers
-    cannot hold up a study for ever.
+    A trial that has lost its worker ``max_attempts`` times fails with that history instead, so that one which kills
+    its workers cannot hold up a study for ever. Orderly stops do not count.
 
     Returns:
         The numbers of the trials concerned.
@@ -158,24 +160,70 @@ def reap(storage: SharedStorage, study_id: int, lease: float, max_attempts: int)
         silent = (
             sqlalchemy.select(_Trial)
             .join(_Heartbeat, _Heartbeat.trial_id == _Trial.trial_id)
-            .where(_Trial.study_id == study_id, _Trial.state == TrialState.RUNNING, _Heartbeat.heartbeat < deadline)
+            .where(
+                _Trial.study_id == study_id,
+                _Trial.state == TrialState.RUNNING,
+                _Heartbeat.heartbeat < deadline,
+            )
             .with_for_update(of=_Trial, skip_locked=True)
         )
         for trial in session.scalars(silent):
             reaped.append(trial.number)
-            attempts = attempts_of(session, trial.trial_id)
-            if attempts < max_attempts:
+            losses = number_attribute(session, trial.trial_id, "lost_workers") + 1
+            _set_attribute(session, trial.trial_id, "lost_workers", losses)
+            if losses < max_attempts:
                 _requeue(trial)
                 continue
-            _set_attribute(
-                session,
-                trial.trial_id,
-                "error",
-                f"WorkerLost: the trial lost its worker {attempts} times, which is the limit (max_attempts)",
+            reason = (
+                f"WorkerLost: the trial lost its worker {losses} times, which is the limit (max_attempts)"
             )
+            _set_attribute(session, trial.trial_id, "error", reason)
             trial.state = TrialState.FAIL
             trial.datetime_complete = datetime.now()
     return reaped
+
+
+def forget_reports(storage: SharedStorage, claimed: Claim, after: int) -> None:
+    """Drop what an earlier attempt reported after epoch ``after``: the pruner must judge the trial by where it is.
+
+    Raises:
+        LeaseLostError: the claim is no longer ours; nothing was written.
+    """
+    report = models.TrialIntermediateValueModel
+    with storage.transaction() as session:
+        if not _is_ours(session, claimed):
+            raise LeaseLostError(f"The lease on trial {claimed.number} was lost")
+        session.execute(
+            sqlalchemy.delete(report).where(report.trial_id == claimed.trial_id, report.step > after)
+        )
+
+
+def finish(
+    storage: SharedStorage,
+    claimed: Claim,
+    state: TrialState,
+    value: float | None,
+    attributes: Mapping[str, Any],
+) -> None:
+    """End a trial with its value and user attributes, all or nothing.
+
+    Raises:
+        LeaseLostError: the claim is no longer ours; nothing was written.
+    """
+    with storage.transaction() as session:
+        trial = _is_ours(session, claimed)
+        if trial is None:
+            raise LeaseLostError(f"The lease on trial {claimed.number} was lost; its result is dropped")
+        for key, attribute in attributes.items():
+            _set_attribute(session, claimed.trial_id, key, attribute)
+        if value is not None:
+            session.add(
+                models.TrialValueModel(
+                    trial_id=claimed.trial_id, objective=0, value=value, value_type="FINITE"
+                )
+            )
+        trial.state = state
+        trial.datetime_complete = datetime.now()
 
 
 def counts(storage: SharedStorage, study_id: int) -> dict[TrialState, int]:
@@ -192,7 +240,10 @@ def counts(storage: SharedStorage, study_id: int) -> dict[TrialState, int]:
 def _is_ours(session: Session, claimed: Claim) -> Any:
     """The claimed trial's locked row, or None if the claim was lost."""
     trial = models.TrialModel.find_or_raise_by_id(claimed.trial_id, session, for_update=True)
-    ours = trial.state == TrialState.RUNNING and attempts_of(session, claimed.trial_id) == claimed.attempt
+    ours = (
+        trial.state == TrialState.RUNNING
+        and number_attribute(session, claimed.trial_id, "attempts") == claimed.attempt
+    )
     return trial if ours else None
 
 
@@ -213,12 +264,15 @@ def database_now(session: Session) -> datetime:
     """The database's clock, naive UTC: workers need not agree on the time."""
     now = session.scalar(sqlalchemy.select(sqlalchemy.func.now()))
     assert now is not None
-    return now.replace(tzinfo=None)
+    naive: datetime = now.replace(tzinfo=None)
+    return naive
 
 
 def _set_attribute(session: Session, trial_id: int, key: str, value: Any) -> None:
     row = session.scalar(
-        sqlalchemy.select(_TrialAttribute).where(_TrialAttribute.trial_id == trial_id, _TrialAttribute.key == key)
+        sqlalchemy.select(_TrialAttribute).where(
+            _TrialAttribute.trial_id == trial_id, _TrialAttribute.key == key
+        )
     )
     if row is None:
         session.add(_TrialAttribute(trial_id=trial_id, key=key, value_json=json.dumps(value)))

@@ -131,7 +131,7 @@ def _seconds_to_go(opened: OpenStudy, unfinished: int) -> float | None:
     if not unfinished:
         return 0.0
     finished = [t for t in opened.optuna_study().get_trials(deepcopy=False) if t.state.is_finished()]
-    seconds = [t.user_attrs["seconds"] for t in finished if "seconds" in t.user_attrs]
+    seconds = [float(t.user_attrs["seconds"]) for t in finished if "seconds" in t.user_attrs]
     workers = len(present(opened.storage, opened.study_id, opened.spec.lease))
     if not seconds or not workers:
         return None

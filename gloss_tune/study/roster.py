@@ -46,7 +46,9 @@ def sign_in(storage: SharedStorage, study_id: int, entry: WorkerEntry) -> None:
         key = _PREFIX + entry.id
         seen = database_now(session).isoformat()
         stored = json.dumps({**asdict(entry), "seen": seen})
-        row = session.scalar(sqlalchemy.select(_Attribute).where(_Attribute.study_id == study_id, _Attribute.key == key))
+        row = session.scalar(
+            sqlalchemy.select(_Attribute).where(_Attribute.study_id == study_id, _Attribute.key == key)
+        )
         if row is None:
             session.add(_Attribute(study_id=study_id, key=key, value_json=stored))
         else:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+import random
 import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,13 +14,15 @@ from optuna.samplers import BaseSampler, GPSampler, QMCSampler, RandomSampler, T
 from optuna.trial import FrozenTrial, TrialState
 
 from gloss_tune.seeding import derive_seed
+from gloss_tune.study.space import ParameterRange
 from gloss_tune.study.spec import StudySpec
 
 if TYPE_CHECKING:
     from optuna import Study
     from optuna.distributions import BaseDistribution
 
-_REDRAWS = 200
+_REDRAWS = 50
+_LISTED_POINTS = 200_000
 
 
 def build_sampler(spec: StudySpec, trial_number: int) -> BaseSampler:
@@ -39,8 +44,7 @@ def build_sampler(spec: StudySpec, trial_number: int) -> BaseSampler:
             inner = QMCSampler(seed=seed, scramble=True, warn_independent_sampling=False)
         else:
             inner = RandomSampler(seed=seed)
-    space = {searched.name: searched.distribution() for searched in spec.ranges}
-    return DistinctSampler(inner, space, seed)
+    return DistinctSampler(inner, spec.ranges, seed)
 
 
 def build_pruner(spec: StudySpec) -> BasePruner:
@@ -57,17 +61,20 @@ class DistinctSampler(BaseSampler):
     """Draws from another sampler, but never a configuration that the study already has.
 
     All parameters are drawn together, before the first is written, and checked against every other trial, running
-    ones included. A repeated draw is replaced by random ones; a finite space that has nothing new left repeats.
+    ones included. A repeated draw is replaced by a random one, and where those repeat too by one of the points that a
+    finite space has left; only when it has none left are points repeated.
 
     Args:
         inner: where draws come from.
-        space: every searched parameter.
+        ranges: every searched parameter.
         seed: of the random replacements.
     """
 
-    def __init__(self, inner: BaseSampler, space: dict[str, BaseDistribution], seed: int) -> None:
+    def __init__(self, inner: BaseSampler, ranges: Sequence[ParameterRange], seed: int) -> None:
         self._inner = inner
-        self._space = space
+        self._ranges = ranges
+        self._space = {searched.name: searched.distribution() for searched in ranges}
+        self._seed = seed
         self._random = RandomSampler(seed=derive_seed(seed, "redraw") % 2**32)
 
     @classmethod
@@ -86,9 +93,9 @@ class DistinctSampler(BaseSampler):
         point = {**self._draw_from(self._inner, study, trial), **queued}
         for _ in range(_REDRAWS):
             if self._key(point) not in taken:
-                break
+                return point
             point = {**self._draw_from(self._random, study, trial), **queued}
-        return point
+        return self._left_over(taken, queued) or point
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """The whole declared space: it never changes within a study."""
@@ -117,12 +124,26 @@ class DistinctSampler(BaseSampler):
         self._inner.after_trial(study, trial, state, values)
 
     def _draw_from(self, sampler: BaseSampler, study: Study, trial: FrozenTrial) -> dict[str, Any]:
-        open_space = {name: distribution for name, distribution in self._space.items() if not distribution.single()}
+        open_space = {
+            name: distribution for name, distribution in self._space.items() if not distribution.single()
+        }
         drawn = sampler.sample_relative(study, trial, open_space)
         return {
-            name: drawn[name] if name in drawn else sampler.sample_independent(study, trial, name, distribution)
+            name: drawn[name]
+            if name in drawn
+            else sampler.sample_independent(study, trial, name, distribution)
             for name, distribution in self._space.items()
         }
+
+    def _left_over(self, taken: set[tuple[Any, ...]], queued: dict[str, Any]) -> dict[str, Any] | None:
+        """A random point of a finite space that nobody has; None if the space is not finite or used up."""
+        values = [[queued[r.name]] if r.name in queued else r.every_value() for r in self._ranges]
+        listed = [v for v in values if v is not None]
+        if len(listed) < len(values) or math.prod(map(len, listed)) > _LISTED_POINTS:
+            return None
+        left = [point for point in itertools.product(*listed) if point not in taken]
+        names = [r.name for r in self._ranges]
+        return dict(zip(names, random.Random(self._seed).choice(left), strict=True)) if left else None
 
     def _key(self, params: dict[str, Any]) -> tuple[Any, ...]:
         return tuple(params.get(name) for name in self._space)

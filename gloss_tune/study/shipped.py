@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from gloss_tune.errors import SpecError
@@ -23,9 +24,12 @@ def find_spec(name_or_path: str) -> Path:
         SpecError: if there is neither.
     """
     path = Path(name_or_path)
-    if path.is_file():
-        return path
+    with contextlib.suppress(OSError, ValueError):  # a name that no file can have
+        if path.is_file():
+            return path
     shipped = shipped_specs()
     if name_or_path in shipped:
         return shipped[name_or_path]
-    raise SpecError([f"--spec {name_or_path}: no such file, and shipped are only {', '.join(shipped) or 'none'}"])
+    raise SpecError(
+        [f"--spec {name_or_path}: no such file, and shipped are only {', '.join(shipped) or 'none'}"]
+    )

@@ -36,6 +36,9 @@ DEFAULT_RANGES: dict[str, dict[str, Any]] = {
     "propagation": {"choices": list(PROPAGATIONS)},
 }
 
+# beyond this a whole number is no longer exact in the database's floats
+_LARGEST = 2.0**53
+_LISTED = 10_000
 _GRAPH_ONLY = frozenset({"mask_ratio", "lpa_iterations", "normalization", "propagation"})
 _DEFAULT_SPACE = {
     "gloss": ("mask_ratio", "lpa_iterations", "temperature", "learning_rate"),
@@ -101,7 +104,7 @@ class ParameterRange:
         """Everything that is wrong here, one line a fault, without the key path."""
         if self.choices is not None:
             return self._choice_faults()
-        if not _is_number(self.low) or not _is_number(self.high):
+        if not is_number(self.low) or not is_number(self.high):
             return [f"needs numbers 'low' and 'high', or 'choices', got low={self.low!r}, high={self.high!r}"]
         assert self.low is not None and self.high is not None
         faults = []
@@ -111,15 +114,28 @@ class ParameterRange:
             faults.append(f"'low' must not be above 'high', got {self.low:g} and {self.high:g}")
         if self.log and self.low <= 0:
             faults.append(f"'log' needs 'low' above 0, got {self.low:g}")
-        if self.log and self.step is not None:
-            faults.append("'step' and 'log' exclude each other: drop one")
-        if self.step is not None and not (_is_number(self.step) and self.step > 0):
-            faults.append(f"'step' must be a number above 0, got {self.step!r}")
-        if self.is_integer and any(v != int(v) for v in (self.low, self.high, self.step or 1)):
+        if self.is_integer and (self.low % 1 or self.high % 1):
             faults.append(f"must be searched in whole numbers, got low={self.low:g}, high={self.high:g}")
-        if not isinstance(self.points, int) or self.points < 1:
-            faults.append(f"'points' must be a whole number of at least 1, got {self.points!r}")
+        if self.step is not None:
+            faults.extend(self._step_faults(self.low, self.high))
+        if not isinstance(self.points, int) or isinstance(self.points, bool) or not 1 <= self.points <= 1000:
+            faults.append(f"'points' must be a whole number from 1 to 1000, got {self.points!r}")
         return faults
+
+    def _step_faults(self, low: float, high: float) -> list[str]:
+        step = self.step
+        if not is_number(step) or step is None or step <= 0:
+            return [f"'step' must be a number above 0, got {step!r}"]
+        if self.log:
+            return ["'step' and 'log' exclude each other: drop one"]
+        if self.is_integer and step % 1:
+            return [f"must be searched in whole numbers, got step={step:g}"]
+        steps = (high - low) / step
+        if abs(steps - round(steps)) > 1e-9 * max(1.0, steps):
+            return [
+                f"'high' must lie a whole number of steps above 'low', got {low:g}, {high:g} and step {step:g}"
+            ]
+        return []
 
     def _choice_faults(self) -> list[str]:
         assert self.choices is not None
@@ -149,14 +165,34 @@ class ParameterRange:
             return IntDistribution(int(self.low), int(self.high), log=self.log, step=int(self.step or 1))
         return FloatDistribution(float(self.low), float(self.high), log=self.log, step=self.step)
 
+    def grid_count(self) -> int:
+        """How many values :meth:`grid` has at most, without making them."""
+        if self.choices is not None:
+            return len(self.choices)
+        assert self.low is not None and self.high is not None
+        steps = self.points if self.step is None else round((self.high - self.low) / self.step) + 1
+        return min(steps, int(self.high - self.low) + 1) if self.is_integer else steps
+
+    def every_value(self) -> list[Value] | None:
+        """All values that a draw can give; None if they are too many to list."""
+        if self.choices is not None:
+            return list(self.choices)
+        assert self.low is not None and self.high is not None
+        step = self.step or (1 if self.is_integer else None)
+        if step is None or (self.high - self.low) / step > _LISTED:
+            return None if step is not None or self.low < self.high else [self.low]
+        count = round((self.high - self.low) / step) + 1
+        if self.is_integer:
+            return [int(self.low) + i * int(step) for i in range(count)]
+        return [self.low + i * step for i in range(count)]
+
     def grid(self) -> list[Value]:
         """The values of a grid over this range, at most ``points`` unless steps or choices name them."""
         if self.choices is not None:
             return list(self.choices)
         assert self.low is not None and self.high is not None
         if self.step is not None:
-            count = math.floor((self.high - self.low) / self.step + 1e-9) + 1
-            values = [self.low + i * self.step for i in range(count)]
+            values = [self.low + i * self.step for i in range(round((self.high - self.low) / self.step) + 1)]
         elif self.points == 1 or self.low == self.high:
             values = [self.low]
         elif self.log:
@@ -184,13 +220,24 @@ class ParameterRange:
         return kept
 
 
+def grid_size(space: Sequence[ParameterRange]) -> int:
+    """How many points :func:`grid_points` has; exact where they are few enough to be made."""
+    most = math.prod(searched.grid_count() for searched in space)
+    return most if most > 100 * _LISTED else math.prod(len(searched.grid()) for searched in space)
+
+
 def grid_points(space: Sequence[ParameterRange], seed: int) -> list[dict[str, Value]]:
     """Every combination of the ranges' grid values, in an order drawn with ``seed``."""
     names = [r.name for r in space]
-    points = [dict(zip(names, values, strict=True)) for values in itertools.product(*(r.grid() for r in space))]
+    points = [
+        dict(zip(names, values, strict=True)) for values in itertools.product(*(r.grid() for r in space))
+    ]
     random.Random(seed).shuffle(points)
     return points
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def is_number(value: object) -> bool:
+    """Whether it is a finite number that a float can hold."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return -_LARGEST <= value <= _LARGEST

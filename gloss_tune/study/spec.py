@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,23 +17,22 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from gloss_tune.errors import SpecError
 from gloss_tune.finetune.config import LOSSES, FinetuneConfig
+from gloss_tune.study.layers import lay_over
 from gloss_tune.study.space import (
     DEFAULT_RANGES,
     ParameterRange,
     Value,
     default_space,
-    grid_points,
+    grid_size,
+    is_number,
     unused_by,
 )
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 #: Points worth a first trial: the authors' σ = √(d/3) heuristic, and the one tuned point that they publish.
 HEURISTICS = ("sqrt_distance", "published")
+
+_LARGEST_GRID = 100_000
 
 #: Fields of a fine-tune that stand at the top of a specification instead of under ``train``.
 _TOP_LEVEL = ("loss", "mode", "metric", "seed")
@@ -100,12 +98,13 @@ class StudySpec(BaseModel):
 
 def default_study_name(spec: StudySpec) -> str:
     """Tells data set, encoder, loss and mode apart, so that studies on one storage do not collide."""
-    parts = [Path(spec.dataset).name, spec.model.rstrip("/").rsplit("/", 1)[-1].lower(), spec.loss]
+    parts = [Path(spec.dataset).resolve().name, spec.model.rstrip("/").rsplit("/", 1)[-1].lower(), spec.loss]
     if spec.mode != "integrated":
         parts.append(spec.mode)
     if spec.rehearse:
         parts.append("rehearsal")
-    return "-".join(re.sub(r"[^A-Za-z0-9._-]+", "_", part) for part in parts)
+    name = "-".join(re.sub(r"[^A-Za-z0-9._-]+", "_", part) for part in parts).lstrip("._-")
+    return name[:200] or "study"
 
 
 def parameter_range(name: str, table: Mapping[str, Any]) -> ParameterRange:
@@ -128,7 +127,7 @@ def build_spec(*layers: Mapping[str, Any]) -> StudySpec:
     """
     merged: dict[str, Any] = {}
     for layer in layers:
-        merged = _merge(merged, layer)
+        merged = lay_over(merged, layer)
     faults: list[str] = []
     if "dataset" not in merged:
         faults.append("dataset: is needed: a name (see 'gloss-tune datasets') or a path")
@@ -136,8 +135,16 @@ def build_spec(*layers: Mapping[str, Any]) -> StudySpec:
     space = _table(merged, "space", faults)
     loss, mode = merged.get("loss", "gloss"), merged.get("mode", "integrated")
     train, ranges = _split_fixed(train, space, str(loss), faults)
-    faults.extend(_unused_faults(str(loss), str(mode), [*train, *ranges]))
-    values = {**merged, "train": {**_TRAIN_DEFAULTS, **train}, "space": ranges}
+    unused = _unused(str(loss), str(mode))
+    faults.extend(
+        f"{name}: has no effect with loss {loss!r} in mode {mode!r}; leave it out"
+        for name in {**train, **ranges}
+        if name in unused
+    )
+    fixed = {
+        name: value for name, value in _TRAIN_DEFAULTS.items() if name not in unused and name not in ranges
+    }
+    values = {**merged, "train": {**fixed, **train}, "space": ranges}
     if isinstance(values.get("first_trials"), list):
         values["first_trials"] = tuple(values["first_trials"])
     values.setdefault("dataset", "?")
@@ -147,79 +154,14 @@ def build_spec(*layers: Mapping[str, Any]) -> StudySpec:
         raise SpecError([*faults, *(_pydantic_fault(item) for item in error.errors())]) from None
     if not faults:
         faults.extend(_value_faults(spec))
+    if not faults and spec.sampler == "grid" and grid_size(spec.ranges) > _LARGEST_GRID:
+        faults.append(
+            f"space: its grid has {grid_size(spec.ranges):,} points, the limit is {_LARGEST_GRID:,}; lower 'points', or "
+            "choose another sampler"
+        )
     if faults:
         raise SpecError(faults)
     return _within_grid(spec)
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """A specification file as a nested table.
-
-    Raises:
-        SpecError: if it cannot be read or is not TOML.
-    """
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SpecError([f"{path}: cannot be read ({error.strerror}); check the path"]) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SpecError([f"{path}: is not valid TOML: {error}"]) from None
-
-
-def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
-    """``["space.temperature.high=1.0", …]`` as a nested table; a value is TOML, or else a bare word.
-
-    Raises:
-        SpecError: for an assignment without ``=`` or with an empty or clashing key.
-    """
-    table: dict[str, Any] = {}
-    faults = []
-    for assignment in assignments:
-        key, equals, text = assignment.partition("=")
-        path = [part.strip() for part in key.split(".")]
-        if not equals or not all(path):
-            faults.append(f"--set {assignment!r}: must be key=value, for example space.temperature.high=1.0")
-            continue
-        nested: Any = _toml_value(text)
-        for part in reversed(path):
-            nested = {part: nested}
-        table = _merge(table, nested)
-    if faults:
-        raise SpecError(faults)
-    return table
-
-
-def differences(stored: Mapping[str, Any], asked: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """One line per differing field: ``key: the study has A, got B``."""
-    lines = []
-    for key in sorted({*stored, *asked}):
-        there, here = stored.get(key), asked.get(key)
-        if isinstance(there, Mapping) and isinstance(here, Mapping):
-            lines.extend(differences(there, here, f"{prefix}{key}."))
-        elif there != here:
-            lines.append(f"{prefix}{key}: the study has {_shown(there)}, got {_shown(here)}")
-    return lines
-
-
-def _shown(value: Any) -> str:
-    return "nothing" if value is None else repr(value)
-
-
-def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(below)
-    for key, value in above.items():
-        under = merged.get(key)
-        both_tables = isinstance(under, Mapping) and isinstance(value, Mapping)
-        merged[key] = _merge(under, value) if both_tables else value  # type: ignore[arg-type]
-    return merged
-
-
-def _toml_value(text: str) -> Any:
-    text = text.strip()
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except (tomllib.TOMLDecodeError, KeyError):
-        return text
 
 
 def _table(merged: Mapping[str, Any], key: str, faults: list[str]) -> dict[str, Any]:
@@ -242,6 +184,8 @@ def _split_fixed(
             faults.append(f"train.{name}: is unknown; known are {', '.join(_TRAIN_DEFAULTS)}")
     tables: dict[str, Mapping[str, Any]] = {}
     for name, given in space.items():
+        if name in train:
+            faults.append(f"train.{name}: is also under space; either fix it or search it")
         if name not in DEFAULT_RANGES:
             faults.append(f"space.{name}: cannot be searched; searchable are {', '.join(DEFAULT_RANGES)}")
         elif isinstance(given, Mapping):
@@ -281,23 +225,17 @@ def _complete_range(name: str, table: Mapping[str, Any], faults: list[str]) -> d
         if "step" in table and "log" not in table:
             inherited.pop("log", None)
         whole = {**inherited, **table}
-    for key in ("log",):
-        if not isinstance(whole.get(key, False), bool):
-            faults.append(f"space.{name}.{key}: must be true or false, got {whole[key]!r}")
-            return None
+    if not isinstance(whole.get("log", False), bool):
+        faults.append(f"space.{name}.log: must be true or false, got {whole['log']!r}")
+        return None
     candidate = parameter_range(name, whole)
     found = candidate.faults()
     faults.extend(f"space.{name}: {fault}" for fault in found)
     return None if found else candidate.to_dict()
 
 
-def _unused_faults(loss: str, mode: str, names: Iterable[str]) -> list[str]:
-    if loss not in LOSSES:
-        return []
-    unused = unused_by(loss, mode)
-    return [
-        f"{name}: has no effect with loss {loss!r} in mode {mode!r}; leave it out" for name in names if name in unused
-    ]
+def _unused(loss: str, mode: str) -> frozenset[str]:
+    return unused_by(loss, mode) if loss in LOSSES else frozenset()
 
 
 def _value_faults(spec: StudySpec) -> list[str]:
@@ -315,7 +253,15 @@ def _value_faults(spec: StudySpec) -> list[str]:
                 if fault.startswith(f"{searched.name}:"):
                     faults.append(f"space.{fault}")
     if not spec.space and spec.trials > 1:
-        faults.append(f"space: is empty, so that all {spec.trials} trials would be the same; search something")
+        faults.append(
+            f"space: is empty, so that all {spec.trials} trials would be the same; search something"
+        )
+    if spec.first_trials and spec.sampler == "grid":
+        faults.append("first_trials: a grid has its own; leave them out, or choose another sampler")
+    if len(spec.first_trials) > spec.trials:
+        faults.append(
+            f"first_trials: are {len(spec.first_trials)}, more than the {spec.trials} trials; raise trials"
+        )
     for index, first in enumerate(spec.first_trials):
         faults.extend(f"first_trials[{index}]: {fault}" for fault in _first_trial_faults(first, spec))
     return faults
@@ -340,7 +286,7 @@ def _first_trial_faults(first: Any, spec: StudySpec) -> list[str]:
 def _outside(searched: ParameterRange, value: Any) -> list[str]:
     if searched.choices is not None:
         fits = value in searched.choices
-    elif isinstance(value, bool) or not isinstance(value, int | float):
+    elif not is_number(value):
         fits = False
     else:
         assert searched.low is not None and searched.high is not None
@@ -361,5 +307,5 @@ def _within_grid(spec: StudySpec) -> StudySpec:
     """A grid cannot hold more trials than it has points."""
     if spec.sampler != "grid":
         return spec
-    size = len(grid_points(spec.ranges, spec.seed))
+    size = grid_size(spec.ranges)
     return spec if spec.trials <= size else spec.model_copy(update={"trials": size})

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy
+from alembic.util import CommandError
 from filelock import FileLock
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
@@ -25,7 +26,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, IntegrityError, OperationalError, ProgrammingError, SQLAlchemyError
 
 from gloss_tune.errors import GlossTuneError, StorageError
-from gloss_tune.logging import logger, redact
+from gloss_tune.logging import redact
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -54,7 +55,7 @@ class SharedStorage(RDBStorage):
 
     def __init__(self, url: URL, engine_kwargs: dict[str, Any], **options: Any) -> None:
         self._held: dict[int, int] = {}
-        self.redacted_url = url.render_as_string(hide_password=True)
+        self.redacted_url = redact(url.render_as_string(hide_password=True))
         # Optuna runs the URL through str.format: braces of a path or password must survive that
         plain = url.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}")
         with warnings.catch_warnings():
@@ -78,10 +79,14 @@ class SharedStorage(RDBStorage):
         session = self.scoped_session()
         trial = models.TrialModel.find_or_raise_by_id(trial_id, session, for_update=True)
         session.refresh(trial)
-        if trial.state != TrialState.RUNNING or attempts_of(session, trial_id) != attempt:
-            raise LeaseLostError(f"The lease on trial {trial.number} was lost (attempt {attempt}); its result is dropped")
+        if trial.state != TrialState.RUNNING or number_attribute(session, trial_id, "attempts") != attempt:
+            raise LeaseLostError(
+                f"The lease on trial {trial.number} was lost (attempt {attempt}); its result is dropped"
+            )
 
-    def set_params(self, trial_id: int, params: Mapping[str, Any], space: Mapping[str, BaseDistribution]) -> None:
+    def set_params(
+        self, trial_id: int, params: Mapping[str, Any], space: Mapping[str, BaseDistribution]
+    ) -> None:
         """Write all parameters of a trial in one transaction."""
         with self.transaction() as session:
             for name, value in params.items():
@@ -89,12 +94,6 @@ class SharedStorage(RDBStorage):
                 self._set_trial_param_without_commit(
                     session, trial_id, name, distribution.to_internal_repr(value), distribution
                 )
-
-    def set_attributes(self, trial_id: int, attributes: Mapping[str, Any]) -> None:
-        """Write several user attributes of a trial in one transaction."""
-        with self.transaction() as session:
-            for key, value in attributes.items():
-                self._set_trial_attr_without_commit(session, models.TrialUserAttributeModel, trial_id, key, value)
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Session]:
@@ -116,11 +115,11 @@ class SharedStorage(RDBStorage):
             yield
 
 
-def attempts_of(session: Session, trial_id: int) -> int:
-    """How often the trial was claimed so far."""
+def number_attribute(session: Session, trial_id: int, key: str) -> int:
+    """A whole number among a trial's user attributes, such as ``attempts``; 0 where there is none."""
     attribute = models.TrialUserAttributeModel
     stored = session.scalar(
-        sqlalchemy.select(attribute.value_json).where(attribute.trial_id == trial_id, attribute.key == "attempts")
+        sqlalchemy.select(attribute.value_json).where(attribute.trial_id == trial_id, attribute.key == key)
     )
     return 0 if stored is None else int(stored)
 
@@ -134,15 +133,28 @@ def parse_storage_url(text: str) -> URL:
     try:
         url = make_url(text.strip())
     except (ArgumentError, ValueError):
-        raise StorageError(f"The storage must be a database URL, {_EXAMPLES}; got {redact(text)!r}") from None
+        # what cannot be parsed may hold a password anywhere: only its beginning is repeated
+        raise StorageError(
+            f"The storage must be a database URL, {_EXAMPLES}; got '{text.strip()[:6]}…'"
+        ) from None
     backend = url.get_backend_name()
     if backend == "sqlite":
-        if url.database in (None, "", ":memory:") or url.query.get("mode") == "memory":
-            raise StorageError(f"A storage in memory cannot be shared by workers; name a file, {_EXAMPLES}")
-        return url.set(drivername="sqlite")
-    if backend in ("postgresql", "postgres"):
-        return url.set(drivername="postgresql+psycopg")
-    raise StorageError(f"The storage must be SQLite or Postgres, {_EXAMPLES}; got {redact(text)!r}")
+        return _checked_sqlite(url)
+    if backend not in ("postgresql", "postgres"):
+        raise StorageError(f"The storage must be SQLite or Postgres, {_EXAMPLES}; got one of {backend!r}")
+    if "@" in (url.host or ""):
+        raise StorageError("The storage's host holds an '@'; write an '@' of the password as %40")
+    return url.set(drivername="postgresql+psycopg")
+
+
+def _checked_sqlite(url: URL) -> URL:
+    if url.database in (None, "", ":memory:") and not url.host:
+        raise StorageError(f"A storage in memory cannot be shared by workers; name a file, {_EXAMPLES}")
+    if url.host or url.query:
+        raise StorageError(
+            f"An SQLite storage is sqlite:///FILE with three slashes and no options, {_EXAMPLES}"
+        )
+    return url.set(drivername="sqlite")
 
 
 def open_storage(text: str, *, create: bool = False, read_only: bool = False) -> SharedStorage:
@@ -158,17 +170,19 @@ def open_storage(text: str, *, create: bool = False, read_only: bool = False) ->
             an Optuna that is not installed here. Nothing was written.
     """
     url = parse_storage_url(text)
-    shown = url.render_as_string(hide_password=True)
-    _check_place(url, shown, create)
+    shown = redact(url.render_as_string(hide_password=True))
     try:
+        _check_place(url, shown, create)
         return _open(url, shown, create=create, read_only=read_only)
     except ModuleNotFoundError as error:
         raise StorageError(
             f"Storage {shown} needs the package {error.name}; pip install 'gloss-tune[postgres]'"
         ) from None
-    except (OperationalError, ProgrammingError, StorageInternalError) as error:
+    except (SQLAlchemyError, StorageInternalError, CommandError, OSError, ValueError) as error:
         reason = redact(str(getattr(error, "orig", None) or error.__cause__ or error)).strip().splitlines()[0]
-        raise StorageError(f"Storage {shown} cannot be opened: {reason}. Check the URL and that it is running") from None
+        raise StorageError(
+            f"Storage {shown} cannot be opened: {reason}. Check the URL and that it is running"
+        ) from None
 
 
 def _check_place(url: URL, shown: str, create: bool) -> None:
@@ -180,11 +194,15 @@ def _check_place(url: URL, shown: str, create: bool) -> None:
     if path.is_dir():
         raise StorageError(f"Storage {shown}: {path} is a folder; name a file")
     if not create and not path.exists():
-        raise StorageError(f"Storage {shown} does not exist; 'gloss-tune create' makes it, or name another by --storage")
+        raise StorageError(
+            f"Storage {shown} does not exist; 'gloss-tune create' makes it, or name another by --storage"
+        )
     if path.exists() and path.stat().st_size:
         with path.open("rb") as file:
             if file.read(16) != b"SQLite format 3\0":
-                raise StorageError(f"Storage {shown}: {path} exists and is not an SQLite database; name another file")
+                raise StorageError(
+                    f"Storage {shown}: {path} exists and is not an SQLite database; name another file"
+                )
 
 
 def _open(url: URL, shown: str, *, create: bool, read_only: bool) -> SharedStorage:
@@ -198,9 +216,8 @@ def _open(url: URL, shown: str, *, create: bool, read_only: bool) -> SharedStora
     try:
         if not create and not _look(probe, shown):
             raise StorageError(f"Storage {shown} holds no study yet; 'gloss-tune create' makes one")
-        if create and not _is_ready(probe, shown):
+        if create and not _look_patiently(probe, shown):
             with _exclusive(probe):
-                _look(probe, shown)
                 _first_start(url, kwargs)
     finally:
         probe.dispose()
@@ -210,12 +227,14 @@ def _open(url: URL, shown: str, *, create: bool, read_only: bool) -> SharedStora
     return storage
 
 
-def _is_ready(engine: sqlalchemy.Engine, shown: str) -> bool:
-    """Whether no first start is needed; a half-made database, seen while another process makes it, is not ready."""
-    try:
-        return _look(engine, shown)
-    except StorageError:
-        return False
+def _look_patiently(engine: sqlalchemy.Engine, shown: str) -> bool:
+    """As :func:`_look`, but a database that another process is just making gets the time to become whole."""
+    for _ in range(_FIRST_START_TRIES):
+        try:
+            return _look(engine, shown)
+        except StorageError:
+            time.sleep(0.1)
+    return _look(engine, shown)
 
 
 def _look(engine: sqlalchemy.Engine, shown: str) -> bool:
@@ -226,7 +245,8 @@ def _look(engine: sqlalchemy.Engine, shown: str) -> bool:
         tables = set(sqlalchemy.inspect(connection).get_table_names())
         # version_info is the last thing that a first start commits before its revision
         mine = {"studies", "trials", "version_info"}
-        revision = MigrationContext.configure(connection).get_current_revision()
+        heads = MigrationContext.configure(connection).get_current_heads()
+        revision = None if not heads else " ".join(heads)  # several only in another tool's database
         known = _known_revisions()
         if revision is not None and revision not in known:
             whose = "a newer Optuna" if mine <= tables else "another tool"

@@ -13,9 +13,9 @@ from gloss_tune.finetune.protocol import FinetuneRun
 from gloss_tune.finetune.session import Session
 from gloss_tune.logging import logger
 from gloss_tune.study.create import describe, study_dataset
+from gloss_tune.study.layers import differences
 from gloss_tune.study.opened import OpenStudy
 from gloss_tune.study.roster import present
-from gloss_tune.study.spec import differences
 
 
 class RealRuns:
@@ -38,7 +38,9 @@ class RealRuns:
         encoder = resolve_encoder(opened.spec.model)
         found = [
             *differences(dict(opened.dataset), describe(dataset), "dataset."),
-            *differences(dict(opened.encoder), {"name": encoder.name, "fingerprint": encoder.fingerprint}, "encoder."),
+            *differences(
+                dict(opened.encoder), {"name": encoder.name, "fingerprint": encoder.fingerprint}, "encoder."
+            ),
         ]
         if found:
             raise StudyMismatchError(
@@ -58,7 +60,9 @@ class RealRuns:
             threads = max(1, usable_cores() // max(1, here))
         if threads != torch.get_num_threads():
             torch.set_num_threads(threads)
-            logger.info("Computing on %s with %d thread%s.", self.device, threads, "" if threads == 1 else "s")
+            logger.info(
+                "Computing on %s with %d thread%s.", self.device, threads, "" if threads == 1 else "s"
+            )
         return threads
 
     def run(self, config: FinetuneConfig, on_step: Callable[[], None]) -> FinetuneRun:

@@ -56,7 +56,9 @@ class WorkerOptions:
     artifacts: Path = Path("gloss-tune-artifacts")
 
 
-def work(opened: OpenStudy, options: WorkerOptions, stop: StopFlag, on_trial: Callable[[], None] | None = None) -> int:
+def work(
+    opened: OpenStudy, options: WorkerOptions, stop: StopFlag, on_trial: Callable[[], None] | None = None
+) -> int:
     """Run trials until none is left, a limit is reached, or a signal arrives.
 
     Args:
@@ -79,7 +81,11 @@ class _Worker:
         self._options = options
         self._stop = stop
         self._deadline = None if options.timeout is None else time.monotonic() + options.timeout
-        self._real = None if opened.spec.rehearse else RealRuns(opened, options.device, options.threads, options.data_dir)
+        self._real = (
+            None
+            if opened.spec.rehearse
+            else RealRuns(opened, options.device, options.threads, options.data_dir)
+        )
         self.id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
         device = "rehearsal" if self._real is None else options.device
         self._entry = WorkerEntry(self.id, socket.gethostname(), os.getpid(), device)
@@ -142,7 +148,7 @@ class _Worker:
             )
             if self._real is not None and ending.reports:
                 upload_epochs(trial, ending.reports, self._options.artifacts)
-            tell(trial, self._opened, ending, time.monotonic() - started, extra)
+            tell(self._opened, trial, claimed, ending, time.monotonic() - started, extra)
         except LeaseLostError:
             logger.warning("Trial %d%s: the lease was lost; its result is dropped.", claimed.number, again)
             return None
