@@ -1,4 +1,4 @@
-"""The parameters that a study's first trials are queued with: a grid's points, the user's, or the authors' heuristics."""
+"""What a study's first trials are queued with: a grid's points, the user's own, or the authors' heuristics."""
 
 from __future__ import annotations
 

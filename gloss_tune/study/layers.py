@@ -53,7 +53,7 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
 
 
 def lay_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """``above`` over ``below``: a hyperparameter that ``above`` fixes is no longer searched, and the other way round."""
+    """``above`` over ``below``: what ``above`` fixes is no longer searched, and the other way round."""
     merged = _merge(below, above)
     for mine, other in (("train", "space"), ("space", "train")):
         given, table = above.get(mine), merged.get(other)

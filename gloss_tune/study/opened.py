@@ -45,7 +45,8 @@ class OpenStudy:
         study_id: the database's key.
         storage: where it lives.
         spec: its specification, as frozen at creation.
-        dataset: ``name``, ``fingerprint``, ``n_train``, ``n_val``, ``n_classes``; None each in a rehearsal without data.
+        dataset: ``name``, ``fingerprint``, ``n_train``, ``n_val``, ``n_classes``; None each where a
+            rehearsal was made without the data.
         encoder: ``name`` and ``fingerprint`` (None in a rehearsal).
         versions: of gloss-tune and what it computes with, at creation.
     """

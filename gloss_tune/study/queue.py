@@ -230,11 +230,11 @@ def counts(storage: SharedStorage, study_id: int) -> dict[TrialState, int]:
     """How many trials are in each state; a state without trials counts 0."""
     with storage.transaction() as session:
         rows = session.execute(
-            sqlalchemy.select(_Trial.state, sqlalchemy.func.count())
+            sqlalchemy.select(_Trial.state, sqlalchemy.func.count().label("trials"))
             .where(_Trial.study_id == study_id)
             .group_by(_Trial.state)
         )
-        return {**dict.fromkeys(TrialState, 0), **{state: count for state, count in rows}}
+        return {**dict.fromkeys(TrialState, 0), **{row.state: row.trials for row in rows}}
 
 
 def _is_ours(session: Session, claimed: Claim) -> Any:

@@ -141,7 +141,10 @@ def _seconds_to_go(opened: OpenStudy, unfinished: int) -> float | None:
 def _nothing_to_export(opened: OpenStudy, now: Mapping[str, int]) -> str:
     left = now["running"] + now["waiting"]
     if left:
-        return f"Study {opened.name!r} has no complete trial yet ({left} of {now['budget']} to go); run 'gloss-tune worker'"
+        return (
+            f"Study {opened.name!r} has no complete trial yet ({left} of {now['budget']} to go); "
+            "run 'gloss-tune worker'"
+        )
     return (
         f"Study {opened.name!r} has no complete trial: {now['pruned']} pruned, {now['failed']} failed; "
         "'gloss-tune trials' shows why"

@@ -156,8 +156,8 @@ def build_spec(*layers: Mapping[str, Any]) -> StudySpec:
         faults.extend(_value_faults(spec))
     if not faults and spec.sampler == "grid" and grid_size(spec.ranges) > _LARGEST_GRID:
         faults.append(
-            f"space: its grid has {grid_size(spec.ranges):,} points, the limit is {_LARGEST_GRID:,}; lower 'points', or "
-            "choose another sampler"
+            f"space: its grid has {grid_size(spec.ranges):,} points, the limit is {_LARGEST_GRID:,}; "
+            "lower 'points', or choose another sampler"
         )
     if faults:
         raise SpecError(faults)

@@ -1,0 +1,1 @@
+"""A worker: claims trials, runs them, tells their results, and survives signals and lost leases."""

@@ -107,8 +107,8 @@ class _Worker:
                 on_trial()
                 if unexpected == _UNEXPECTED_IN_A_ROW:
                     raise GlossTuneError(
-                        f"{unexpected} trials in a row failed in an unexpected way, the last one with: {ending.reason}. "
-                        "The worker stops; waiting trials are untouched. See the traceback above"
+                        f"{unexpected} trials in a row failed in an unexpected way, the last one with: "
+                        f"{ending.reason}. The worker stops; waiting trials are untouched. See the traceback above"
                     )
         return finished
 
