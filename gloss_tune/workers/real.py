@@ -15,7 +15,6 @@ from gloss_tune.logging import logger
 from gloss_tune.study.create import describe, study_dataset
 from gloss_tune.study.layers import differences
 from gloss_tune.study.opened import OpenStudy
-from gloss_tune.study.roster import present
 
 
 class RealRuns:
@@ -34,6 +33,7 @@ class RealRuns:
     def __init__(self, opened: OpenStudy, device: str, threads: int | None, data_dir: Path | None) -> None:
         self._opened = opened
         self._threads = threads
+        self._sharing: int | None = None
         dataset = study_dataset(opened.spec, data_dir)
         encoder = resolve_encoder(opened.spec.model)
         found = [
@@ -49,16 +49,19 @@ class RealRuns:
         self.device = pick_device(device)
         self._session = Session(dataset, encoder, self.device, opened.spec.longest_documents)
 
-    def prepare(self, host: str) -> int:
-        """Before a trial: take a fair share of the cores. Returns the number of threads."""
+    def share_cores(self, workers_here: int) -> int:
+        """Compute with a fair share of the cores: two processes with all of them each are slower than one.
+
+        The last bits of a result depend on the number of threads; with ``threads`` given, they never change.
+
+        Returns:
+            The number of threads.
+        """
         import torch
 
-        threads = self._threads
-        if threads is None:
-            beside = present(self._opened.storage, self._opened.study_id, self._opened.spec.lease)
-            here = sum(worker.host == host for worker in beside)
-            threads = max(1, usable_cores() // max(1, here))
-        if threads != torch.get_num_threads():
+        threads = self._threads or max(1, usable_cores() // workers_here)
+        if threads != self._sharing:
+            self._sharing = threads
             torch.set_num_threads(threads)
             logger.info(
                 "Computing on %s with %d thread%s.", self.device, threads, "" if threads == 1 else "s"

@@ -165,15 +165,17 @@ class _Worker:
     def _prepare(self, keeper: LeaseKeeper) -> tuple[Runs, str, dict[str, object]]:
         if self._real is None:
             return partial(_rehearse, self._opened.spec.rehearse_seconds), "rehearsal", {}
-        threads = self._real.prepare(self._entry.host)
+        threads = self._real.share_cores(keeper.workers_here)
         return self._real.run, self._real.device, {"device": self._real.device, "threads": threads}
 
     def _check(self, claimed: Claim, keeper: LeaseKeeper) -> None:
-        """Between two steps: is there a reason to drop the trial?"""
+        """Between two steps: is there a reason to drop the trial, have other workers come or gone?"""
         if self._stop.signum is not None:
             raise Interrupted(f"signal {self._stop.signum}")
         if keeper.lost:
             raise LeaseLostError(f"The lease on trial {claimed.number} was lost")
+        if self._real is not None:
+            self._real.share_cores(keeper.workers_here)
 
     def _report(self, claimed: Claim, keeper: LeaseKeeper, report: EpochReport) -> None:
         keeper.finished_epoch(report.epoch)

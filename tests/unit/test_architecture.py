@@ -1,7 +1,7 @@
 """The floors of the house, proved from the imports: a floor imports only from floors below it.
 
-The rules are plain functions over parsed modules, so that a small house built wrong on purpose shows that each
-of them can fail.
+The rules are plain functions over parsed modules, so that a small house built wrong on purpose shows that
+each of them can fail.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import pytest
 PACKAGE = "gloss_tune"
 ROOT = Path(__file__).resolve().parents[2] / PACKAGE
 
-# The first name below the package → its floor. The package itself (its version) lies below all, __main__ above.
+# The first name below the package → its floor. The package itself (its version) lies below, __main__ above.
 FLOORS = {
     "": -1,
     **dict.fromkeys(["errors", "seeding", "logging"], 0),
@@ -70,7 +70,7 @@ class Module:
 
 
 def room_of(name: str) -> str:
-    return (name.split(".") + [""])[1]
+    return [*name.split("."), ""][1]
 
 
 def is_ours(name: str) -> bool:
@@ -130,8 +130,8 @@ def floor_faults(modules: dict[str, Module]) -> Iterator[str]:
                 continue
             if FLOORS[other] >= FLOORS[module.room]:
                 yield (
-                    f"{module.name}:{imported.line} imports {imported.target}: floor {FLOORS[module.room]} may "
-                    f"import only from floors below it, not from floor {FLOORS[other]}"
+                    f"{module.name}:{imported.line} imports {imported.target}: floor {FLOORS[module.room]} "
+                    f"may import only from floors below it, not from floor {FLOORS[other]}"
                 )
 
 
@@ -139,7 +139,7 @@ def optuna_faults(modules: dict[str, Module]) -> Iterator[str]:
     for module in modules.values():
         for imported in module.imports:
             if imported.target.split(".")[0].startswith("optuna") and FLOORS[module.room] < OPTUNA_FROM:
-                yield f"{module.name}:{imported.line} imports {imported.target}: Optuna lives in study and above"
+                yield f"{module.name}:{imported.line} imports {imported.target}: Optuna: study and above"
 
 
 def losses_faults(modules: dict[str, Module]) -> Iterator[str]:
@@ -150,7 +150,7 @@ def losses_faults(modules: dict[str, Module]) -> Iterator[str]:
             top = imported.target.split(".")[0]
             allowed = LOSSES_MAY_IMPORT | (set() if imported.at_once else LOSSES_MAY_IMPORT_LATE)
             if not is_ours(top) and top not in sys.stdlib_module_names and top not in allowed:
-                yield f"{module.name}:{imported.line} imports {imported.target}: losses are made of torch alone"
+                yield f"{module.name}:{imported.line} imports {imported.target}: losses use torch alone"
 
 
 def weight_faults(modules: dict[str, Module]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""What `pip install gloss-tune` brings, read from a wheel and a source archive built here, without network."""
+"""What `pip install gloss-tune` brings, read from a wheel and a source archive built here, offline."""
 
 from __future__ import annotations
 
@@ -198,7 +198,7 @@ def extras() -> dict[str, list[str]]:
 
 
 def is_the_pinned_one(name: str, requirements: list[Requirement]) -> bool:
-    """Whether the installed version is one of the pins: what another version asks for says nothing about them."""
+    """Whether the installed version is a pinned one: another version's needs say nothing about the pins."""
     try:
         version = distribution(name).version
     except PackageNotFoundError:
