@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import optuna
 from optuna.trial import TrialState
@@ -22,6 +22,16 @@ from gloss_tune.study.space import Value
 
 MakeRun = Callable[[FinetuneConfig], FinetuneRun]
 OnEpoch = Callable[[EpochReport], None]
+
+
+class Checkpoint(Protocol):
+    """Where a trial's run is kept between attempts."""
+
+    def resume(self, run: FinetuneRun) -> list[EpochReport]:
+        """Bring the run to where an earlier attempt stood; the reports of the epochs before."""
+
+    def keep(self, run: FinetuneRun, reports: Sequence[EpochReport]) -> None:
+        """Remember where the run stands."""
 
 
 class Interrupted(GlossTuneError):
@@ -69,13 +79,19 @@ def ask(opened: OpenStudy, claimed: Claim) -> tuple[optuna.Trial, dict[str, Valu
 
 
 def run_trial(
-    opened: OpenStudy, trial: optuna.Trial, params: dict[str, Value], make_run: MakeRun, on_epoch: OnEpoch
+    opened: OpenStudy,
+    trial: optuna.Trial,
+    params: dict[str, Value],
+    make_run: MakeRun,
+    on_epoch: OnEpoch,
+    checkpoint: Checkpoint | None = None,
 ) -> Ending:
     """Run a trial's fine-tune to its end.
 
     Args:
         make_run: starts the fine-tune.
         on_epoch: called after each epoch is reported.
+        checkpoint: where an earlier attempt stood, and where this one is kept.
 
     Returns:
         How it ended. A non-finite loss, a device without memory or a bug inside the trial is an ending.
@@ -87,14 +103,17 @@ def run_trial(
     reports: list[EpochReport] = []
     try:
         run = make_run(opened.spec.config(params))
-        pruned = _run_epochs(opened.spec.metric, trial, run, reports, on_epoch)
+        if checkpoint is not None:
+            reports.extend(checkpoint.resume(run))
+        for earlier in reports:
+            trial.report(earlier.metrics[opened.spec.metric], step=earlier.epoch)
+        pruned = _run_epochs(opened.spec.metric, trial, run, reports, on_epoch, checkpoint)
     except TrialError as error:
         return Ending(TrialState.FAIL, reason=f"{type(error).__name__}: {error}", reports=tuple(reports))
     except (GlossTuneError, optuna.exceptions.StorageInternalError):
         raise
-    except (
-        Exception
-    ) as error:  # a bug or a broken machine: the trial fails with its reason, the worker decides
+    # a bug or a broken machine: the trial fails with its reason, the worker decides
+    except Exception as error:
         traceback.print_exc()
         reason = f"{type(error).__name__}: {error}"
         return Ending(TrialState.FAIL, reason=reason, unexpected=True, reports=tuple(reports))
@@ -137,17 +156,22 @@ def tell(
 
 
 def _run_epochs(
-    metric: str, trial: optuna.Trial, run: FinetuneRun, reports: list[EpochReport], on_epoch: OnEpoch
+    metric: str,
+    trial: optuna.Trial,
+    run: FinetuneRun,
+    reports: list[EpochReport],
+    on_epoch: OnEpoch,
+    checkpoint: Checkpoint | None,
 ) -> bool:
     """Whether the pruner stopped the run."""
     epochs = run.epochs()
     try:
         for report in epochs:
             reports.append(report)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # an epoch that was reported before the trial was requeued
-                trial.report(report.metrics[metric], step=report.epoch)
+            trial.report(report.metrics[metric], step=report.epoch)
             on_epoch(report)
+            if checkpoint is not None:
+                checkpoint.keep(run, reports)
             if trial.should_prune():
                 return True
     finally:

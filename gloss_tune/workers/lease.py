@@ -35,7 +35,7 @@ class LeaseKeeper:
 
     def __enter__(self) -> LeaseKeeper:
         sign_in(self._opened.storage, self._opened.study_id, self._entry)
-        self._count_neighbours()
+        self.look_around()
         self._thread.start()
         return self
 
@@ -88,9 +88,10 @@ class LeaseKeeper:
             with self._lock:
                 self._lost = self._claim == claimed
         sign_in(self._opened.storage, self._opened.study_id, entry)
-        self._count_neighbours()
+        self.look_around()
         self.reap()
 
-    def _count_neighbours(self) -> None:
+    def look_around(self) -> None:
+        """Count the workers on this machine now."""
         others = present(self._opened.storage, self._opened.study_id, self._opened.spec.lease)
         self._workers_here = max(1, sum(worker.host == self._entry.host for worker in others))

@@ -24,6 +24,7 @@ from gloss_tune.study.queue import Claim, claim, counts, give_back
 from gloss_tune.study.roster import WorkerEntry
 from gloss_tune.study.storage import LeaseLostError
 from gloss_tune.workers.artifacts import upload_epochs
+from gloss_tune.workers.checkpoints import TrialCheckpoint
 from gloss_tune.workers.lease import LeaseKeeper
 from gloss_tune.workers.real import RealRuns
 from gloss_tune.workers.signals import StopFlag
@@ -136,6 +137,7 @@ class _Worker:
         try:
             runs, device, extra = self._prepare(keeper)
             keeper.watch(claimed, device)
+            checkpoint = TrialCheckpoint(self._options.artifacts, self._opened.name, claimed)
             started = time.monotonic()
             trial, params = ask(self._opened, claimed)
             logger.info("Trial %d%s: %s", claimed.number, again, _shown(params))
@@ -143,12 +145,14 @@ class _Worker:
                 self._opened,
                 trial,
                 params,
-                lambda config: runs(config, partial(self._check, claimed, keeper)),
+                lambda config: self._start(runs, config, claimed, keeper),
                 partial(self._report, claimed, keeper),
+                checkpoint,
             )
             if self._real is not None and ending.reports:
                 upload_epochs(trial, ending.reports, self._options.artifacts)
             tell(self._opened, trial, claimed, ending, time.monotonic() - started, extra)
+            checkpoint.delete()
         except LeaseLostError:
             logger.warning("Trial %d%s: the lease was lost; its result is dropped.", claimed.number, again)
             return None
@@ -167,6 +171,13 @@ class _Worker:
             return partial(_rehearse, self._opened.spec.rehearse_seconds), "rehearsal", {}
         threads = self._real.share_cores(keeper.workers_here)
         return self._real.run, self._real.device, {"device": self._real.device, "threads": threads}
+
+    def _start(self, runs: Runs, config: FinetuneConfig, claimed: Claim, keeper: LeaseKeeper) -> FinetuneRun:
+        run = runs(config, partial(self._check, claimed, keeper))
+        if self._real is not None:  # loading took seconds, in which a neighbour may have come
+            keeper.look_around()
+            self._real.share_cores(keeper.workers_here)
+        return run
 
     def _check(self, claimed: Claim, keeper: LeaseKeeper) -> None:
         """Between two steps: is there a reason to drop the trial, have other workers come or gone?"""
