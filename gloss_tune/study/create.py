@@ -58,7 +58,7 @@ def create(spec: StudySpec, url: str, name: str | None = None, *, data_dir: Path
     if name not in {s.study_name for s in storage.get_all_studies()}:
         queued = first_params(spec, dataset)
         with storage.exclusive():
-            is_new = create_study(storage, name, attributes, spec.trials, queued)
+            is_new = create_study(storage, name, attributes, spec.trials, queued, spec.metric)
     else:
         is_new = False
     storage.engine.dispose()

@@ -31,6 +31,9 @@ _Trial: Any = models.TrialModel
 _TrialAttribute = models.TrialUserAttributeModel
 _Heartbeat = models.TrialHeartbeatModel
 
+# where Study.set_metric_names keeps them
+_METRIC_NAMES = "study:metric_names"
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -53,6 +56,7 @@ def create_study(
     attributes: Mapping[str, Any],
     budget: int,
     first_params: Sequence[Mapping[str, Any]],
+    metric: str | None = None,
 ) -> bool:
     """Write a study with its whole budget of waiting trials, or nothing if the name is taken.
 
@@ -60,6 +64,7 @@ def create_study(
         attributes: the study's user attributes.
         budget: how many trials the study has.
         first_params: parameters of the first trials; the others draw theirs when claimed.
+        metric: name of the value, for the dashboard's axes.
 
     Returns:
         Whether this call made the study.
@@ -76,6 +81,13 @@ def create_study(
                 models.StudyUserAttributeModel(study_id=study.study_id, key=key, value_json=json.dumps(value))
                 for key, value in attributes.items()
             )
+            if metric is not None:
+                names = json.dumps([metric])
+                session.add(
+                    models.StudySystemAttributeModel(
+                        study_id=study.study_id, key=_METRIC_NAMES, value_json=names
+                    )
+                )
             trials = [
                 _Trial(study_id=study.study_id, number=number, state=TrialState.WAITING)
                 for number in range(budget)
