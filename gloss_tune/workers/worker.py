@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import optuna
 from optuna.trial import TrialState
 
 from gloss_tune.errors import GlossTuneError
@@ -150,7 +151,7 @@ class _Worker:
                 checkpoint,
             )
             if self._real is not None and ending.reports:
-                upload_epochs(trial, ending.reports, self._options.artifacts)
+                self._upload(trial, ending)
             tell(self._opened, trial, claimed, ending, time.monotonic() - started, extra)
             checkpoint.delete()
         except LeaseLostError:
@@ -178,6 +179,12 @@ class _Worker:
             keeper.look_around()
             self._real.share_cores(keeper.workers_here)
         return run
+
+    def _upload(self, trial: optuna.Trial, ending: Ending) -> None:
+        try:
+            upload_epochs(trial, ending.reports, self._options.artifacts)
+        except OSError as error:  # a full disk must not cost the trial's result
+            logger.warning("Trial %d: its learning curve could not be kept (%s).", trial.number, error)
 
     def _check(self, claimed: Claim, keeper: LeaseKeeper) -> None:
         """Between two steps: is there a reason to drop the trial, have other workers come or gone?"""
