@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from optuna.distributions import CategoricalDistribution
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
 from optuna.samplers import BaseSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
@@ -125,7 +126,11 @@ class DistinctSampler(BaseSampler):
 
     def _draw_from(self, sampler: BaseSampler, study: Study, trial: FrozenTrial) -> dict[str, Any]:
         open_space = {
-            name: distribution for name, distribution in self._space.items() if not distribution.single()
+            name: distribution
+            for name, distribution in self._space.items()
+            # Optuna 4's QMC knows no categories: they are drawn one by one
+            if not distribution.single()
+            and not (isinstance(sampler, QMCSampler) and isinstance(distribution, CategoricalDistribution))
         }
         drawn = sampler.sample_relative(study, trial, open_space)
         return {
