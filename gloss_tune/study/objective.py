@@ -27,8 +27,8 @@ OnEpoch = Callable[[EpochReport], None]
 class Checkpoint(Protocol):
     """Where a trial's run is kept between attempts."""
 
-    def resume(self, run: FinetuneRun) -> list[EpochReport]:
-        """Bring the run to where an earlier attempt stood; the reports of the epochs before."""
+    def resume(self, make_run: Callable[[], FinetuneRun]) -> tuple[FinetuneRun, list[EpochReport]]:
+        """A run that stands where an earlier attempt stood, and the reports of the epochs before."""
 
     def keep(self, run: FinetuneRun, reports: Sequence[EpochReport]) -> None:
         """Remember where the run stands."""
@@ -102,9 +102,12 @@ def run_trial(
     """
     reports: list[EpochReport] = []
     try:
-        run = make_run(opened.spec.config(params))
-        if checkpoint is not None:
-            reports.extend(checkpoint.resume(run))
+        config = opened.spec.config(params)
+        if checkpoint is None:
+            run = make_run(config)
+        else:
+            run, earlier_reports = checkpoint.resume(lambda: make_run(config))
+            reports.extend(earlier_reports)
         for earlier in reports:
             trial.report(earlier.metrics[opened.spec.metric], step=earlier.epoch)
         pruned = _run_epochs(opened.spec.metric, trial, run, reports, on_epoch, checkpoint)

@@ -106,6 +106,7 @@ def open_study(url: str, name: str | None = None, *, read_only: bool = False) ->
         hint = "make one by 'gloss-tune create'" if not ours else "name one by --study"
         raise InputError(f"Storage {storage.redacted_url} {what}; {hint}")
     chosen = ours[0] if name is None else name
+    check_name(chosen)
     if chosen not in frozen:
         known = f"it holds {', '.join(ours)}" if ours else "it holds none"
         raise InputError(f"There is no study {chosen!r} on storage {storage.redacted_url}; {known}")

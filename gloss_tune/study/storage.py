@@ -45,6 +45,10 @@ class LeaseLostError(GlossTuneError):
     """This worker no longer holds the trial that it tried to write to; another one may be running it."""
 
 
+class _HalfMadeError(StorageError):
+    """Some tables are there: of another tool, or of a first start that is going on."""
+
+
 class SharedStorage(RDBStorage):
     """Optuna's database storage, with a fence around every write to a trial.
 
@@ -232,7 +236,7 @@ def _look_patiently(engine: sqlalchemy.Engine, shown: str) -> bool:
     for _ in range(_FIRST_START_TRIES):
         try:
             return _look(engine, shown)
-        except StorageError:
+        except _HalfMadeError:
             time.sleep(0.1)
     return _look(engine, shown)
 
@@ -255,7 +259,7 @@ def _look(engine: sqlalchemy.Engine, shown: str) -> bool:
                 + ("upgrade optuna here" if mine <= tables else "use a database of its own for gloss-tune")
             )
         if revision is None and tables & {"studies", "trials"} and "version_info" not in tables:
-            raise StorageError(
+            raise _HalfMadeError(
                 f"Storage {shown} has tables of another tool ({', '.join(sorted(tables & {'studies', 'trials'}))}); "
                 "use a database of its own for gloss-tune"
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -15,8 +15,10 @@ from gloss_tune.finetune import (
     save_checkpoint,
 )
 from gloss_tune.logging import logger
+from gloss_tune.study.opened import OpenStudy
 from gloss_tune.study.queue import Claim
 
+_FOLDER = "checkpoints"
 # a checkpoint is worth writing only where repeating the work would cost more
 _SHORTEST_SECONDS = 1.0
 _WORK_PER_SAVING = 20.0
@@ -34,29 +36,34 @@ class TrialCheckpoint:
     """
 
     def __init__(self, artifacts: Path, study: str, claimed: Claim) -> None:
-        self._folder = artifacts / "checkpoints" / study
+        self._folder = artifacts / _FOLDER / study
         self._number = claimed.number
         self._attempt = claimed.attempt
         self._since = time.monotonic()
         self._cost = 0.0
 
-    def resume(self, run: FinetuneRun) -> list[EpochReport]:
-        """Bring ``run`` to where an earlier attempt stood.
+    def resume(self, make_run: Callable[[], FinetuneRun]) -> tuple[FinetuneRun, list[EpochReport]]:
+        """A run that stands where an earlier attempt stood, or a fresh one where there is no whole checkpoint.
+
+        Args:
+            make_run: a fresh run; called again if a checkpoint turned out not to fit after it was half loaded.
 
         Returns:
-            The reports of the epochs that need not be repeated; none where there is no whole checkpoint.
+            The run, and the reports of the epochs that need not be repeated.
         """
         for path in self._files():
+            run = make_run()
             try:
                 state = load_checkpoint(path)
                 run.load_state_dict(state["run"])
-            except (CheckpointError, ValueError, KeyError) as error:
-                logger.warning("Trial %d: %s", self._number, error)
+                reports = [EpochReport(**report) for report in state["reports"]]
+            # a checkpoint of another release can fail to fit in any way
+            except (CheckpointError, ValueError, KeyError, TypeError, RuntimeError) as error:
+                logger.warning("Trial %d: its checkpoint does not fit (%s).", self._number, error)
                 continue
-            reports = [EpochReport(**report) for report in state["reports"]]
             logger.info("Trial %d goes on after epoch %d.", self._number, reports[-1].epoch)
-            return reports
-        return []
+            return run, reports
+        return make_run(), []
 
     def keep(self, run: FinetuneRun, reports: Sequence[EpochReport]) -> None:
         """Write where ``run`` stands, if enough work was done since the last time."""
@@ -74,8 +81,8 @@ class TrialCheckpoint:
                 "Trial %d: no checkpoint could be written (%s); going on without.", self._number, error
             )
         else:
-            for superseded in older:
-                if superseded != path:
+            for superseded in older:  # never a later attempt's: this worker may have lost its lease meanwhile
+                if _attempt(superseded) < self._attempt:
                     superseded.unlink(missing_ok=True)
         self._since = time.monotonic()
         self._cost = self._since - start
@@ -88,4 +95,20 @@ class TrialCheckpoint:
     def _files(self) -> list[Path]:
         """This trial's checkpoints, the latest attempt first."""
         found = self._folder.glob(f"trial-{self._number}.attempt-*.ckpt")
-        return sorted(found, key=lambda path: int(path.stem.rsplit("-", 1)[-1]), reverse=True)
+        return sorted(found, key=_attempt, reverse=True)
+
+
+def delete_left_overs(artifacts: Path, opened: OpenStudy) -> None:
+    """Remove the checkpoints of trials that have ended, such as one that was given up after its worker was lost."""
+    folder = artifacts / _FOLDER / opened.name
+    if not folder.is_dir():
+        return
+    trials = opened.optuna_study().get_trials(deepcopy=False)
+    for trial in trials:
+        if trial.state.is_finished():
+            for path in folder.glob(f"trial-{trial.number}.attempt-*.ckpt"):
+                path.unlink(missing_ok=True)
+
+
+def _attempt(path: Path) -> int:
+    return int(path.stem.rsplit("-", 1)[-1])

@@ -25,7 +25,7 @@ from gloss_tune.study.queue import Claim, claim, counts, give_back
 from gloss_tune.study.roster import WorkerEntry
 from gloss_tune.study.storage import LeaseLostError
 from gloss_tune.workers.artifacts import upload_epochs
-from gloss_tune.workers.checkpoints import TrialCheckpoint
+from gloss_tune.workers.checkpoints import TrialCheckpoint, delete_left_overs
 from gloss_tune.workers.lease import LeaseKeeper
 from gloss_tune.workers.real import RealRuns
 from gloss_tune.workers.signals import StopFlag
@@ -112,6 +112,7 @@ class _Worker:
                         f"{unexpected} trials in a row failed in an unexpected way, the last one with: "
                         f"{ending.reason}. The worker stops; waiting trials are untouched. See the traceback above"
                     )
+        delete_left_overs(self._options.artifacts, self._opened)
         return finished
 
     def _time_to_leave(self, finished: int) -> bool:
