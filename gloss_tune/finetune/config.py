@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass
 
 from gloss_tune.errors import SpecError
@@ -168,7 +169,7 @@ class EpochReport:
 
 
 def _within(value: object, low: float, low_allowed: bool, high: float, high_allowed: bool) -> bool:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+    if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) <= sys.float_info.max:
         return False
     above = value >= low if low_allowed else value > low
     below = value <= high if high_allowed else value < high

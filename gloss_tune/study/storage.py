@@ -135,17 +135,17 @@ def parse_storage_url(text: str) -> URL:
         StorageError: if it is malformed, or names a database that is not supported.
     """
     try:
-        url = make_url(text.strip())
+        url = make_url(text.strip().encode().decode())  # what is no UTF-8 is no URL
     except (ArgumentError, ValueError):
-        # what cannot be parsed may hold a password anywhere: only its beginning is repeated
+        # what cannot be parsed may hold a password anywhere, so none of it is repeated
         raise StorageError(
-            f"The storage must be a database URL, {_EXAMPLES}; got '{text.strip()[:6]}…'"
+            f"The storage must be a database URL, {_EXAMPLES}; what was given is none"
         ) from None
     backend = url.get_backend_name()
     if backend == "sqlite":
         return _checked_sqlite(url)
     if backend not in ("postgresql", "postgres"):
-        raise StorageError(f"The storage must be SQLite or Postgres, {_EXAMPLES}; got one of {backend!r}")
+        raise StorageError(f"The storage must be SQLite or Postgres, {_EXAMPLES}; what was given is neither")
     if "@" in (url.host or ""):
         raise StorageError("The storage's host holds an '@'; write an '@' of the password as %40")
     return url.set(drivername="postgresql+psycopg")
