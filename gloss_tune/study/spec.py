@@ -8,6 +8,7 @@ cannot change a running study.
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,6 +34,7 @@ DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 HEURISTICS = ("sqrt_distance", "published")
 
 _LARGEST_GRID = 100_000
+_LONGEST_FILE_NAME = 255
 
 #: Fields of a fine-tune that stand at the top of a specification instead of under ``train``.
 _TOP_LEVEL = ("loss", "mode", "metric", "seed")
@@ -240,7 +242,11 @@ def _unused(loss: str, mode: str) -> frozenset[str]:
 
 def _value_faults(spec: StudySpec) -> list[str]:
     """Faults of single values: the fixed ones, the ends of each range, and the first trials."""
-    faults = []
+    faults = [
+        f"{name}: is neither a known name nor one that a file could have, got {value[:40]!r}…; check it"
+        for name, value in (("dataset", spec.dataset), ("model", spec.model))
+        if "\0" in value or any(len(os.fsencode(part)) > _LONGEST_FILE_NAME for part in Path(value).parts)
+    ]
     ranges = spec.ranges
     inside = {r.name: r.bounds()[0] for r in ranges}
     for fault in spec.config(inside).faults():
