@@ -77,6 +77,7 @@ def emit(text: str, output: Path | None = None) -> None:
     """The data asked for, to stdout or whole to a file."""
     if output is None:
         sys.stdout.write(text if text.endswith("\n") else text + "\n")
+        sys.stdout.flush()  # whoever watches through a pipe sees it now
         return
     from gloss_tune.cli.writing import write_whole
 

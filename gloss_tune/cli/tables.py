@@ -15,13 +15,14 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: st
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     terminal = sys.stdout.isatty()
     table = Table(title=title, box=SIMPLE_HEAD, title_justify="left", show_edge=False, pad_edge=False)
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*(shown(cell) for cell in row))
+        table.add_row(*(Text(shown(cell)) for cell in row))  # as text: brackets are no markup
     width = shutil.get_terminal_size().columns if terminal else _PIPE_WIDTH
     Console(file=sys.stdout, width=width, highlight=False, soft_wrap=False).print(table)
 
