@@ -45,10 +45,6 @@ class LeaseLostError(GlossTuneError):
     """This worker no longer holds the trial that it tried to write to; another one may be running it."""
 
 
-class _HalfMadeError(StorageError):
-    """Some tables are there: of another tool, or of a first start that is going on."""
-
-
 class SharedStorage(RDBStorage):
     """Optuna's database storage, with a fence around every write to a trial.
 
@@ -220,7 +216,7 @@ def _open(url: URL, shown: str, *, create: bool, read_only: bool) -> SharedStora
     try:
         if not create and not _look(probe, shown):
             raise StorageError(f"Storage {shown} holds no study yet; 'gloss-tune create' makes one")
-        if create and not _look_patiently(probe, shown):
+        if create and not _look(probe, shown):
             with _exclusive(probe):
                 _first_start(url, kwargs)
     finally:
@@ -229,16 +225,6 @@ def _open(url: URL, shown: str, *, create: bool, read_only: bool) -> SharedStora
     if sqlite:
         _make_atomic(storage.engine, read_only)
     return storage
-
-
-def _look_patiently(engine: sqlalchemy.Engine, shown: str) -> bool:
-    """As :func:`_look`, but a database that another process is just making gets the time to become whole."""
-    for _ in range(_FIRST_START_TRIES):
-        try:
-            return _look(engine, shown)
-        except _HalfMadeError:
-            time.sleep(0.1)
-    return _look(engine, shown)
 
 
 def _look(engine: sqlalchemy.Engine, shown: str) -> bool:
@@ -258,9 +244,9 @@ def _look(engine: sqlalchemy.Engine, shown: str) -> bool:
                 f"Storage {shown} was made by {whose} (its alembic_version is {revision!r}); "
                 + ("upgrade optuna here" if mine <= tables else "use a database of its own for gloss-tune")
             )
-        if revision is None and tables & {"studies", "trials"} and "version_info" not in tables:
-            raise _HalfMadeError(
-                f"Storage {shown} has tables of another tool ({', '.join(sorted(tables & {'studies', 'trials'}))}); "
+        if revision is None and not _are_optunas(connection, tables):
+            raise StorageError(
+                f"Storage {shown} has tables of another tool ({', '.join(sorted(tables & mine))}); "
                 "use a database of its own for gloss-tune"
             )
         if revision is not None and mine <= tables and revision != known[0]:
@@ -268,6 +254,17 @@ def _look(engine: sqlalchemy.Engine, shown: str) -> bool:
                 f"Storage {shown} was made by an older Optuna; run 'optuna storage upgrade --storage URL' first"
             )
         return mine <= tables and revision is not None
+
+
+def _are_optunas(connection: sqlalchemy.Connection, tables: set[str]) -> bool:
+    """Whether tables under Optuna's names have Optuna's columns; fewer than all are a first start that broke off."""
+    inspector = sqlalchemy.inspect(connection)
+    return all(
+        {column.name for column in table.columns}
+        <= {column["name"] for column in inspector.get_columns(name)}
+        for name, table in models.BaseModel.metadata.tables.items()
+        if name in tables
+    )
 
 
 def _known_revisions() -> list[str]:

@@ -1,0 +1,121 @@
+"""Studies for the tests: made quickly, seen by several workers, with leases that can be aged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy
+from optuna.storages._rdb import models
+from optuna.trial import FrozenTrial
+
+from gloss_tune.finetune.config import EpochReport
+from gloss_tune.study.create import create
+from gloss_tune.study.opened import OpenStudy, open_study
+from gloss_tune.study.spec import build_spec
+from gloss_tune.study.storage import SharedStorage
+
+METRICS = {
+    "train_loss": 0.5,
+    "val_loss": 0.6,
+    "val_accuracy": 0.7,
+    "val_silhouette": 0.1,
+    "train_docs_per_second": 100.0,
+    "train_seconds": 0.1,
+    "eval_seconds": 0.1,
+    "peak_memory_mb": 1.0,
+}
+
+
+@pytest.fixture(autouse=True)
+def all_connections_closed() -> Iterator[None]:
+    """A command's process ends with its connections; here they must not outlive the test's database."""
+    opened: list[SharedStorage] = []
+    initialise = SharedStorage.__init__
+
+    def remember(self: SharedStorage, *arguments: Any, **options: Any) -> None:
+        opened.append(self)
+        initialise(self, *arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SharedStorage, "__init__", remember)
+        yield
+    for storage in opened:
+        storage.remove_session()
+        storage.engine.dispose()
+
+
+def make(url: str, name: str = "study", **layer: Any) -> OpenStudy:
+    """A rehearsal study, by default of four trials."""
+    base = {"dataset": "mr", "rehearse": True, "trials": 4, "lease": 30}
+    return create(build_spec(base, layer), url, name).study
+
+
+def join(url: str, name: str | None = None) -> OpenStudy:
+    """The same study as another worker sees it: connections and claims of its own."""
+    return open_study(url, name)
+
+
+def trial_of(opened: OpenStudy, number: int) -> FrozenTrial:
+    """The trial as it is in the database now."""
+    return opened.storage.get_all_trials(opened.study_id)[number]
+
+
+def age(opened: OpenStudy, number: int, seconds: float) -> None:
+    """Move the last sign of life of a trial's worker into the past."""
+    trial_id = trial_of(opened, number)._trial_id
+    with opened.storage.transaction() as session:
+        heartbeat = session.scalar(
+            sqlalchemy.select(models.TrialHeartbeatModel).where(
+                models.TrialHeartbeatModel.trial_id == trial_id
+            )
+        )
+        assert heartbeat is not None
+        heartbeat.heartbeat = heartbeat.heartbeat - timedelta(seconds=seconds)
+
+
+def contents(url: str) -> dict[str, list[Any]]:
+    """Every table of a database with all its rows."""
+    engine = sqlalchemy.create_engine(url)
+    try:
+        with engine.connect() as connection:
+            tables = sqlalchemy.inspect(connection).get_table_names()
+            return {
+                t: sorted(map(repr, connection.execute(sqlalchemy.text(f'SELECT * FROM "{t}"'))))
+                for t in tables
+            }
+    finally:
+        engine.dispose()
+
+
+class ScriptedRun:
+    """A fine-tune whose epochs are scripted: each a value of the metric, or an exception to raise."""
+
+    def __init__(self, *script: float | BaseException, metric: str = "val_macro_f1") -> None:
+        self._script = script
+        self._metric = metric
+        self.best: EpochReport | None = None
+        self.reached = 0
+        self.closed = False
+
+    def epochs(self) -> Iterator[EpochReport]:
+        try:
+            for epoch, step in enumerate(self._script, start=1):
+                self.reached = epoch
+                if isinstance(step, BaseException):
+                    raise step
+                is_best = self.best is None or step > self.best.metrics[self._metric]
+                report = EpochReport(epoch, {**METRICS, self._metric: step}, is_best)
+                if is_best:
+                    self.best = report
+                yield report
+        finally:
+            self.closed = True
+
+    def state_dict(self) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def load_state_dict(self, state: Any) -> None:
+        raise NotImplementedError

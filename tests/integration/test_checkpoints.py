@@ -1,0 +1,191 @@
+"""A trial's way back, between attempts and between workers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from optuna.trial import TrialState
+
+from gloss_tune.errors import InputError
+from gloss_tune.finetune.config import EpochReport, FinetuneConfig
+from gloss_tune.finetune.rehearsal import Rehearsal
+from gloss_tune.study.objective import ask
+from gloss_tune.study.opened import open_study
+from gloss_tune.study.queue import Claim, claim, create_study, reap
+from gloss_tune.study.reading import trials as read_trials
+from gloss_tune.workers import checkpoints as checkpoints_module
+from gloss_tune.workers import worker as worker_module
+from gloss_tune.workers.checkpoints import TrialCheckpoint
+from gloss_tune.workers.signals import StopFlag
+from gloss_tune.workers.worker import WorkerOptions, work
+from tests.integration.studies import age, join, make, trial_of
+
+CONFIG = FinetuneConfig(epochs=6, patience=6)
+
+
+@pytest.fixture(autouse=True)
+def every_epoch_is_worth_keeping(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoints_module, "_SHORTEST_SECONDS", 0.0)
+    monkeypatch.setattr(checkpoints_module, "_WORK_PER_SAVING", 0.0)
+
+
+def attempt(folder: Path, number: int) -> TrialCheckpoint:
+    return TrialCheckpoint(folder, "study", Claim(1, 0, number))
+
+
+def run_for(epochs: int, checkpoint: TrialCheckpoint) -> list[EpochReport]:
+    """Resume, run some more epochs, keep each."""
+    run, reports = checkpoint.resume(lambda: Rehearsal(CONFIG))
+    for report, _ in zip(run.epochs(), range(epochs), strict=False):
+        reports.append(report)
+        checkpoint.keep(run, reports)
+    return reports
+
+
+def test_another_attempt_goes_on_where_the_first_stood(tmp_path: Path) -> None:
+    whole = list(Rehearsal(CONFIG).epochs())
+    assert run_for(2, attempt(tmp_path, 1)) == whole[:2]
+    assert run_for(2, attempt(tmp_path, 2)) == whole[:4]
+    assert run_for(9, attempt(tmp_path, 3)) == whole
+
+
+def test_one_file_at_most_is_kept_and_none_after_the_end(tmp_path: Path) -> None:
+    for number in (1, 2, 3):
+        checkpoint = attempt(tmp_path, number)
+        run_for(1, checkpoint)
+        assert len([p for p in tmp_path.rglob("*") if p.is_file()]) == 1
+    checkpoint.delete()
+    assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
+
+
+def test_a_worker_that_lost_its_lease_leaves_its_successors_checkpoint_alone(tmp_path: Path) -> None:
+    """Suspended while it wrote: it wakes, finishes writing, and only then learns of its loss."""
+    sleeper = attempt(tmp_path, 1)
+    run = Rehearsal(CONFIG)
+    (first, *_) = run.epochs()
+    run_for(4, attempt(tmp_path, 2))
+    sleeper.keep(run, [first])
+    assert len(attempt(tmp_path, 3).resume(lambda: Rehearsal(CONFIG))[1]) == 4
+
+
+def test_a_torn_checkpoint_is_no_checkpoint(tmp_path: Path) -> None:
+    run_for(3, attempt(tmp_path, 1))
+    (path,) = (p for p in tmp_path.rglob("*") if p.is_file())
+    whole = path.read_bytes()
+    for torn in (b"", whole[: len(whole) // 2], b"garbage" * 100):
+        path.write_bytes(torn)
+        assert run_for(9, attempt(tmp_path, 2)) == list(Rehearsal(CONFIG).epochs())
+        assert path.parent.is_dir()
+        for left in tmp_path.rglob("*.ckpt"):
+            left.unlink()
+
+
+def test_a_checkpoint_that_does_not_fit_leaves_the_run_at_its_start(tmp_path: Path) -> None:
+    """Written by another release, say: loading fails half-way, and the trial must start over whole."""
+
+    class Fussy(Rehearsal):
+        def load_state_dict(self, state: Any) -> None:
+            super().load_state_dict(state)
+            raise KeyError("optimizer")
+
+    run_for(3, attempt(tmp_path, 1))
+    run, reports = attempt(tmp_path, 2).resume(lambda: Fussy(CONFIG))
+    reports += run.epochs()
+    assert reports == list(Rehearsal(CONFIG).epochs())
+
+
+def test_a_folder_that_cannot_be_written_costs_no_trial(tmp_path: Path) -> None:
+    (tmp_path / "artifacts").write_text("not a folder")
+    opened = make(f"sqlite:///{tmp_path}/study.db", trials=2)
+    assert work(opened, WorkerOptions(artifacts=tmp_path / "artifacts"), StopFlag()) == 2
+    assert {row["state"] for row in read_trials(opened)} == {"complete"}
+
+
+def interrupting(monkeypatch: pytest.MonkeyPatch, stop: StopFlag, after: int, counted: list[int]) -> None:
+    class Counted(Rehearsal):
+        def epochs(self) -> Iterator[EpochReport]:
+            for report in super().epochs():
+                counted.append(report.epoch)
+                if len(counted) == after:
+                    stop.signum = 15
+                yield report
+
+    monkeypatch.setattr(worker_module, "Rehearsal", Counted)
+
+
+def test_a_worker_resumes_an_interrupted_trial_and_ends_as_if_nothing_had_been(
+    storage_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, stop, counted = make(storage_url, trials=1), StopFlag(), list[int]()
+    options = WorkerOptions(artifacts=tmp_path / "artifacts")
+    interrupting(monkeypatch, stop, 3, counted)
+    assert work(opened, options, stop) == 0
+    assert trial_of(opened, 0).state == TrialState.WAITING
+    assert work(join(storage_url), options, StopFlag()) == 1
+    assert counted == sorted(set(counted))  # no epoch was run twice
+    (row,) = read_trials(opened)
+    whole = Rehearsal(opened.spec.config(row["params"]))
+    reports = list(whole.epochs())
+    assert whole.best is not None
+    assert row["value"] == whole.best.metrics["val_macro_f1"]
+    assert row["metrics"] == whole.best.metrics
+    assert (row["epochs"], row["best_epoch"], row["attempts"]) == (len(reports), whole.best.epoch, 2)
+    assert trial_of(opened, 0).intermediate_values == {r.epoch: r.metrics["val_macro_f1"] for r in reports}
+    assert list((tmp_path / "artifacts").rglob("*.ckpt")) == []
+
+
+def test_a_trial_that_is_given_up_leaves_no_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its last worker cannot delete it, being lost; whoever gives the trial up, or works next, does."""
+    url, options = f"sqlite:///{tmp_path}/study.db", WorkerOptions(artifacts=tmp_path / "artifacts")
+    opened = make(url, trials=1, max_attempts=1)
+    claimed = claim(opened.storage, opened.study_id, "lost")
+    assert claimed is not None
+    _, params = ask(opened, claimed)
+    run = Rehearsal(opened.spec.config(params))
+    (report, *_) = run.epochs()
+    TrialCheckpoint(options.artifacts, opened.name, claimed).keep(run, [report])
+    age(opened, 0, 1000)
+    work(join(url), options, StopFlag())
+    assert trial_of(opened, 0).state == TrialState.FAIL
+    assert list((tmp_path / "artifacts").rglob("*.ckpt")) == []
+
+
+@pytest.mark.parametrize("name", ["../outside", "/tmp/outside", "a/b", ".."])
+def test_a_study_of_a_shared_database_cannot_choose_where_files_go(name: str, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/study.db"
+    honest = make(url, "honest")
+    frozen = honest.storage.get_all_studies()[0]
+    assert create_study(honest.storage, name, frozen.user_attrs, 1, [])
+    with pytest.raises(InputError):
+        open_study(url, name)
+
+
+def test_reaping_and_resuming_by_another_worker(tmp_path: Path) -> None:
+    """SIGKILL in one picture: lease runs out, the heir goes on after the last checkpoint."""
+    url, artifacts = f"sqlite:///{tmp_path}/study.db", tmp_path / "artifacts"
+    opened = make(url, trials=1)
+    claimed = claim(opened.storage, opened.study_id, "killed")
+    assert claimed is not None
+    trial, params = ask(opened, claimed)
+    checkpoint = TrialCheckpoint(artifacts, opened.name, claimed)
+    run, reports = Rehearsal(opened.spec.config(params)), []
+    for report, _ in zip(run.epochs(), range(2), strict=False):
+        reports.append(report)
+        trial.report(report.metrics["val_macro_f1"], report.epoch)
+        checkpoint.keep(run, reports)
+    age(opened, 0, 1000)
+    start = time.monotonic()
+    assert work(join(url), WorkerOptions(artifacts=artifacts), StopFlag()) == 1
+    assert time.monotonic() - start < 20
+    (row,) = read_trials(opened)
+    whole = Rehearsal(opened.spec.config(params))
+    assert row["epochs"] == len(list(whole.epochs()))
+    assert whole.best is not None
+    assert row["value"] == whole.best.metrics["val_macro_f1"]
+    assert reap(opened.storage, opened.study_id, 0, 10) == []

@@ -1,0 +1,400 @@
+"""From a URL to a storage: what is refused, and that a refusal leaves no trace."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import optuna
+import pytest
+import sqlalchemy
+from optuna.storages._rdb import models
+
+from gloss_tune.errors import InputError, StorageError
+from gloss_tune.logging import redact
+from gloss_tune.study.opened import open_study
+from gloss_tune.study.queue import claim, counts
+from gloss_tune.study.storage import open_storage, parse_storage_url
+from tests.integration.studies import contents, join, make
+
+MODES = pytest.mark.parametrize("create", [False, True], ids=["read", "create"])
+
+
+def files(folder: Path) -> dict[str, bytes | None]:
+    return {
+        str(p.relative_to(folder)): p.read_bytes() if p.is_file() else None for p in sorted(folder.rglob("*"))
+    }
+
+
+def execute(url: str, *statements: str) -> None:
+    engine = sqlalchemy.create_engine(url)
+    try:
+        with engine.begin() as connection:
+            for statement in statements:
+                connection.execute(sqlalchemy.text(statement))
+    finally:
+        engine.dispose()
+
+
+# ── databases of other tools ──
+
+ALEMBIC = "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)"
+FOREIGN = {
+    "another revision": [
+        ALEMBIC,
+        "INSERT INTO alembic_version VALUES ('d41d8cd98f00')",
+        "CREATE TABLE users (id INT)",
+    ],
+    "two heads": [ALEMBIC, "INSERT INTO alembic_version VALUES ('abc'), ('def')"],
+    "other columns": ["CREATE TABLE alembic_version (number INT)", "INSERT INTO alembic_version VALUES (1)"],
+    "tables of the same name": ["CREATE TABLE studies (patient INT)", "CREATE TABLE trials (id INT)"],
+    "one table of the same name": ["CREATE TABLE trials (id INT)"],
+    "revision and tables of the same name": [
+        ALEMBIC,
+        "INSERT INTO alembic_version VALUES ('abc')",
+        "CREATE TABLE studies (id INT)",
+    ],
+}
+
+
+@MODES
+@pytest.mark.parametrize("statements", FOREIGN.values(), ids=FOREIGN.keys())
+def test_a_database_of_another_tool_is_refused_and_left_as_it_was(
+    storage_url: str, statements: list[str], create: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "gloss_tune.study.storage._FIRST_START_TRIES", 2
+    )  # it might be half-made: no long wait here
+    execute(storage_url, *statements)
+    before, files_before = contents(storage_url), files(tmp_path)
+    with pytest.raises(StorageError) as caught:
+        open_storage(storage_url, create=create)
+    assert "another tool" in str(caught.value) or "alembic_version" in str(caught.value)
+    assert contents(storage_url) == before
+    assert files(tmp_path) == files_before
+
+
+@MODES
+def test_a_database_of_a_newer_optuna_is_called_so(storage_url: str, create: bool) -> None:
+    make(storage_url)
+    execute(storage_url, "UPDATE alembic_version SET version_num = 'v9.9.9.a'")
+    before = contents(storage_url)
+    with pytest.raises(StorageError, match=r"newer Optuna.*v9\.9\.9\.a.*upgrade"):
+        open_storage(storage_url, create=create)
+    assert contents(storage_url) == before
+
+
+@MODES
+def test_a_database_of_an_older_optuna_says_how_to_upgrade(storage_url: str, create: bool) -> None:
+    make(storage_url)
+    execute(storage_url, "UPDATE alembic_version SET version_num = 'v3.0.0.d'")
+    before = contents(storage_url)
+    with pytest.raises(StorageError, match="optuna storage upgrade"):
+        open_storage(storage_url, create=create)
+    assert contents(storage_url) == before
+
+
+def test_a_database_that_also_holds_other_tables_is_used(storage_url: str) -> None:
+    """A project's own Postgres database is a fair place."""
+    execute(storage_url, "CREATE TABLE customers (id INT)", "INSERT INTO customers VALUES (7)")
+    opened = make(storage_url)
+    assert sum(counts(opened.storage, opened.study_id).values()) == 4
+    assert contents(storage_url)["customers"] == ["(7,)"]
+
+
+@pytest.mark.parametrize("made", [1, 3, 20])
+def test_a_creation_that_was_killed_can_be_repeated(storage_url: str, made: int) -> None:
+    """Optuna commits table by table; the first process may end after any of them."""
+    engine = sqlalchemy.create_engine(storage_url)
+    tables = models.BaseModel.metadata.sorted_tables
+    models.BaseModel.metadata.create_all(engine, tables=tables[:made])
+    engine.dispose()
+    opened = make(storage_url)
+    assert sum(counts(opened.storage, opened.study_id).values()) == 4
+
+
+# ── places ──
+
+
+def _garbage(path: Path) -> None:
+    path.write_bytes(b"SQLite format 3\0" + os.urandom(5000))
+
+
+PLACES: dict[str, Callable[[Path], object]] = {
+    "a text file": lambda path: path.write_text("epoch,loss\n1,0.5\n" * 100),
+    "a short file": lambda path: path.write_bytes(b"x"),
+    "a folder": lambda path: path.mkdir(),
+    "garbage behind the right header": _garbage,
+}
+
+
+@MODES
+@pytest.mark.parametrize("prepare", PLACES.values(), ids=PLACES.keys())
+def test_a_file_that_is_no_database_is_refused_untouched(
+    prepare: Callable[[Path], object], create: bool, tmp_path: Path
+) -> None:
+    path = tmp_path / "place.db"
+    prepare(path)
+    before = files(tmp_path)
+    with pytest.raises(StorageError, match=r"place\.db"):
+        open_storage(f"sqlite:///{path}", create=create)
+    assert files(tmp_path) == before
+
+
+@MODES
+@pytest.mark.parametrize("place", ["missing/study.db", "file.txt/study.db", "x" * 300 + ".db", "\udcff.db"])
+def test_a_place_that_cannot_be_is_refused(place: str, create: bool, tmp_path: Path) -> None:
+    (tmp_path / "file.txt").write_text("")
+    before = files(tmp_path)
+    with pytest.raises(StorageError):
+        open_storage(f"sqlite:///{tmp_path}/{place}", create=create)
+    assert files(tmp_path) == before
+
+
+@pytest.mark.parametrize("place", ["missing.db", "empty.db"])
+def test_readers_make_nothing(place: str, tmp_path: Path) -> None:
+    (tmp_path / "empty.db").touch()
+    before = files(tmp_path)
+    for read_only in (False, True):
+        with pytest.raises(StorageError, match="gloss-tune create"):
+            open_storage(f"sqlite:///{tmp_path / place}", read_only=read_only)
+    assert files(tmp_path) == before
+
+
+def test_readers_make_nothing_in_an_empty_postgres(postgres_url: str) -> None:
+    with pytest.raises(StorageError, match="gloss-tune create"):
+        open_storage(postgres_url)
+    assert contents(postgres_url) == {}
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "  ",
+        "study.db",
+        "sqlite",
+        "sqlite:study.db",
+        "sqlite://",
+        "sqlite:///",
+        "sqlite:///:memory:",
+        "sqlite:///file:x?mode=memory&uri=true",
+        "sqlite:///file::memory:?uri=true",
+        "sqlite:///file::memory:?cache=shared&uri=true",
+        "sqlite://study.db",
+        "sqlite://folder/study.db",
+        "sqlite:///study.db?timeout=abc",
+        "mysql://me@host/db",
+        "mysql+pymysql://me:pw@host/db",
+        "oracle://host/db",
+        "https://host/db",
+        "journal:///file.log",
+        "redis://localhost",
+        "postgresql://me@host:port/db",
+    ],
+)
+@MODES
+def test_a_url_of_no_use_is_refused(
+    url: str, create: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StorageError) as caught:
+        open_storage(url, create=create)
+    assert str(caught.value)
+    assert files(tmp_path) == {}
+
+
+@pytest.mark.parametrize("query", ["?foo=bar", "?timeout=5", "?uri=true"])
+def test_a_query_that_a_url_carries_works_everywhere_or_nowhere(
+    query: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Warnings are errors here; and what create makes, the next command finds."""
+    monkeypatch.chdir(tmp_path)
+    prefix = "file:" if "uri" in query else ""
+    try:
+        open_storage(f"sqlite:///{prefix}study.db{query}", create=True)
+    except StorageError:
+        assert files(tmp_path) == {}
+        return
+    open_storage(f"sqlite:///{prefix}study.db{query}")
+
+
+@pytest.mark.parametrize(
+    "name", ["my study.db", "50%.db", "{a}.db", "it's.db", 'say "hi".db', "größe.db", "a;b.db", "#1.db"]
+)
+def test_odd_file_names_work(name: str, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / name}"
+    opened = make(url)
+    assert claim(opened.storage, opened.study_id, "w") is not None
+    assert sum(counts(join(url).storage, 1).values()) == 4
+    assert (tmp_path / name).is_file()
+
+
+def test_a_relative_path_is_below_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    make("sqlite:///study.db")
+    assert (tmp_path / "study.db").is_file()
+    assert open_study(f"sqlite:///{tmp_path}/study.db").name == "study"
+
+
+@pytest.mark.parametrize(
+    ("text", "driver"),
+    [
+        ("sqlite:///x.db", "sqlite"),
+        ("sqlite+pysqlite:///x.db", "sqlite"),
+        ("postgresql://me@host/db", "postgresql+psycopg"),
+        ("postgres://me@host/db", "postgresql+psycopg"),
+        ("postgresql+psycopg2://me@host/db", "postgresql+psycopg"),
+        (" postgresql://me@host/db\n", "postgresql+psycopg"),
+    ],
+)
+def test_the_driver_is_filled_in(text: str, driver: str) -> None:
+    assert parse_storage_url(text).drivername == driver
+
+
+# ── servers that do not answer, and secrets ──
+
+
+def unused_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "postgresql://me:S3CRET@127.0.0.1:{port}/db",
+        "postgresql://me@127.0.0.1:{port}/db?password=S3CRET",
+        "postgresql://127.0.0.1:{port}/db?user=me&password=S3CRET&sslmode=disable",
+        "postgresql://me:S3C@RET@127.0.0.1:{port}/db",
+        "postgresql://me@corp:S3CRET@127.0.0.1:{port}/db",
+        "postgresql://me:S3CRET@127.0.0.1:{port}/db?nonsense=1",
+    ],
+)
+def test_an_unreachable_postgres_is_named_without_its_password(where: str) -> None:
+    with pytest.raises(StorageError) as caught:
+        open_storage(where.format(port=unused_port()), create=True)
+    message = redact(str(caught.value))
+    assert "S3C" not in message
+    assert "RET" not in message
+
+
+def test_a_wrong_password_is_not_repeated(postgres_url: str) -> None:
+    url = sqlalchemy.make_url(postgres_url).set(password="S3CRET").render_as_string(hide_password=False)
+    with pytest.raises(StorageError, match="authentication failed") as caught:
+        open_storage(url)
+    assert "S3CRET" not in str(caught.value)
+
+
+def test_a_missing_database_is_named(postgres_url: str) -> None:
+    with pytest.raises(StorageError, match="no_such_database"):
+        open_storage(postgres_url.rsplit("/", 1)[0] + "/no_such_database", create=True)
+
+
+def test_a_storage_never_shows_its_password(postgres_url: str) -> None:
+    url = sqlalchemy.make_url(postgres_url)
+    assert url.password
+    in_query = url.set(username=None, password=None).update_query_dict(
+        {"user": url.username, "password": url.password}
+    )
+    make(postgres_url)
+    for text in (postgres_url, in_query.render_as_string(hide_password=False)):
+        opened = open_study(text)
+        assert url.password not in opened.storage.redacted_url
+        with pytest.raises(InputError) as caught:
+            open_study(text, "nobody")
+        assert url.password not in str(caught.value)
+    assert url.password not in repr(contents(postgres_url))
+
+
+# ── studies on a storage ──
+
+
+def test_one_study_needs_no_name_and_several_do(storage_url: str) -> None:
+    make(storage_url, "one")
+    assert open_study(storage_url).name == "one"
+    make(storage_url, "two")
+    with pytest.raises(InputError, match=r"one, two.*--study"):
+        open_study(storage_url)
+    assert open_study(storage_url, "two").name == "two"
+    with pytest.raises(InputError, match=r"three.*one, two"):
+        open_study(storage_url, "three")
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_plain_optuna_reads_our_study_and_its_own_is_not_ours(storage_url: str) -> None:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    make(storage_url, "ours")
+    plain = optuna.storages.RDBStorage(storage_url)
+    try:
+        assert len(optuna.load_study(study_name="ours", storage=plain).trials) == 4
+        optuna.create_study(study_name="theirs", storage=plain)
+        assert open_study(storage_url).name == "ours"
+        with pytest.raises(InputError, match="not made by gloss-tune"):
+            open_study(storage_url, "theirs")
+        with pytest.raises(InputError, match="not made by gloss-tune"):
+            make(storage_url, "theirs")
+    finally:
+        plain.remove_session()
+        plain.engine.dispose()
+
+
+def test_a_database_that_plain_optuna_made_is_used(storage_url: str) -> None:
+    plain = optuna.storages.RDBStorage(storage_url)
+    plain.remove_session()
+    plain.engine.dispose()
+    with pytest.raises(InputError, match="no study of gloss-tune"):
+        open_study(storage_url)
+    assert make(storage_url).name == "study"
+
+
+# ── patience ──
+
+
+def test_a_locked_sqlite_is_waited_for(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/study.db"
+    opened = make(url)
+    holder = sqlite3.connect(tmp_path / "study.db", isolation_level=None, check_same_thread=False)
+    holder.execute("BEGIN IMMEDIATE")
+
+    def release() -> None:
+        time.sleep(0.4)
+        holder.execute("COMMIT")
+
+    thread = threading.Thread(target=release)
+    start = time.monotonic()
+    thread.start()
+    assert claim(opened.storage, opened.study_id, "w") is not None
+    assert time.monotonic() - start >= 0.3
+    thread.join()
+    holder.close()
+
+
+def test_a_reader_does_not_wait_for_a_writer(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/study.db"
+    make(url)
+    holder = sqlite3.connect(tmp_path / "study.db", isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    holder.execute("UPDATE trials SET state = 'RUNNING'")
+    start = time.monotonic()
+    reader = open_study(url, read_only=True)
+    assert counts(reader.storage, reader.study_id)[optuna.trial.TrialState.WAITING] == 4
+    assert time.monotonic() - start < 2
+    holder.close()
+
+
+def test_broken_postgres_connections_are_replaced(postgres_url: str) -> None:
+    opened = make(postgres_url)
+    assert counts(opened.storage, opened.study_id)
+    execute(
+        postgres_url,
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'gloss-tune' "
+        "AND datname = current_database()",
+    )
+    assert claim(opened.storage, opened.study_id, "w") is not None
