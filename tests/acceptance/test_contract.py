@@ -117,6 +117,12 @@ WRONG_CREATIONS: dict[str, tuple[str, ...]] = {
     "an argument too many": (*REHEARSAL, "mr"),
     "a data set that is not there": ("--dataset", "no/such/folder"),
     "a name that no file can have": ("--dataset", "x" * 300),
+    "data without the text column": ("--dataset", "bad.csv"),
+    "data without the named column": ("--dataset", "good.csv", "--label-column", "kind"),
+    "an encoder that is not there": ("--dataset", "good.csv", "--model", "./no-such-encoder"),
+    "an encoder that is a file": ("--dataset", "good.csv", "--model", "good.csv"),
+    "an encoder's name that no file can have": ("--dataset", "good.csv", "--model", "x" * 300),
+    "fewer documents than there are classes": ("--dataset", "good.csv", "--max-train-docs", "1"),
     "an unknown loss": (*REHEARSAL, "--loss", "hinge"),
     "an unknown sampler": (*REHEARSAL, "--sampler", "cmaes"),
     "no trials": (*REHEARSAL, "--trials", "0"),
@@ -178,10 +184,12 @@ def check_refusals(commands: Commands, tables: dict[str, list[str]]) -> None:
 def test_a_wrong_creation_is_refused_and_writes_nothing(commands: Commands) -> None:
     (commands.folder / "broken.toml").write_text("a = [\n" * 20)
     (commands.folder / "folder").mkdir()
+    for name, header in (("good", "text,label"), ("bad", "title,label")):
+        (commands.folder / f"{name}.csv").write_text(f"{header}\n" + "good,1\nbad,0\n" * 20)
     before = files(commands.folder)
     check_refusals(commands, {what: ["create", *arguments] for what, arguments in WRONG_CREATIONS.items()})
     assert files(commands.folder) == before
-    assert sorted(p.name for p in commands.folder.iterdir()) == ["broken.toml", "folder"]
+    assert list((commands.folder / "folder").iterdir()) == []
 
 
 def test_a_wrong_reading_is_refused_and_writes_nothing(commands: Commands) -> None:
@@ -331,6 +339,18 @@ def test_watching_says_each_change_at_once(here: Commands) -> None:
     here("worker")
     watching.ended(0, timeout=15)
     assert "1 complete" in watching.stdout
+
+
+def test_data_sets_are_told_as_data(commands: Commands) -> None:
+    listed = {row["name"]: row for row in commands.json("datasets", "list")}
+    assert listed.keys() == {"mr", "r8", "r52", "ohsumed", "20ng", "stdlib"}
+    assert listed.keys() == {row["name"] for row in commands.json("datasets")}
+    (commands.folder / "mine.csv").write_text("text,label\n" + "good,1\nbad,0\nfine,1\n" * 20)
+    shown = commands.json("datasets", "show", "mine.csv")
+    assert sum(size or 0 for size in shown["sizes"].values()) == 60
+    assert shown["classes"].keys() == {"0", "1"}
+    assert shown["fingerprint"]
+    assert "mr" in commands("datasets").stdout
 
 
 def test_parquet(finished: Commands) -> None:
