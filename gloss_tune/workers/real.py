@@ -34,6 +34,7 @@ class RealRuns:
         self._opened = opened
         self._threads = threads
         self._sharing: int | None = None
+        self._others = 0.0
         dataset = study_dataset(opened.spec, data_dir)
         encoder = resolve_encoder(opened.spec.model)
         found = [
@@ -49,6 +50,16 @@ class RealRuns:
         self.device = pick_device(device)
         self._session = Session(dataset, encoder, self.device, opened.spec.longest_documents)
 
+    def look_at_load(self, workers_here: int) -> None:
+        """Between two trials: how many cores do processes that are not the study's keep busy?
+
+        A torch thread that waits for a core stops all the others at the end of each small operation: on a busy
+        machine two threads on two cores were measured at a quarter of the speed of one.
+        """
+        if hasattr(os, "getloadavg"):
+            ours = workers_here * (self._sharing or 0)
+            self._others = max(0.0, os.getloadavg()[0] - ours)
+
     def share_cores(self, workers_here: int) -> int:
         """Compute with a fair share of the cores: two processes with all of them each are slower than one.
 
@@ -59,7 +70,8 @@ class RealRuns:
         """
         import torch
 
-        threads = self._threads or max(1, usable_cores() // workers_here)
+        left = max(1, round(usable_cores() - self._others))
+        threads = self._threads or max(1, left // workers_here)
         if threads != self._sharing:
             self._sharing = threads
             torch.set_num_threads(threads)

@@ -171,6 +171,7 @@ class _Worker:
     def _prepare(self, keeper: LeaseKeeper) -> tuple[Runs, str, dict[str, object]]:
         if self._real is None:
             return partial(_rehearse, self._opened.spec.rehearse_seconds), "rehearsal", {}
+        self._real.look_at_load(keeper.workers_here)
         threads = self._real.share_cores(keeper.workers_here)
         return self._real.run, self._real.device, {"device": self._real.device, "threads": threads}
 

@@ -43,6 +43,11 @@ def finished(here: Commands) -> Commands:
     return here
 
 
+def documents(header: str) -> str:
+    """Sixty documents of two classes."""
+    return "\n".join([header, *(f"a film number {i},{i % 2}" for i in range(60)), ""])
+
+
 def files(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
@@ -185,7 +190,7 @@ def test_a_wrong_creation_is_refused_and_writes_nothing(commands: Commands) -> N
     (commands.folder / "broken.toml").write_text("a = [\n" * 20)
     (commands.folder / "folder").mkdir()
     for name, header in (("good", "text,label"), ("bad", "title,label")):
-        (commands.folder / f"{name}.csv").write_text(f"{header}\n" + "good,1\nbad,0\n" * 20)
+        (commands.folder / f"{name}.csv").write_text(documents(header))
     before = files(commands.folder)
     check_refusals(commands, {what: ["create", *arguments] for what, arguments in WRONG_CREATIONS.items()})
     assert files(commands.folder) == before
@@ -345,7 +350,7 @@ def test_data_sets_are_told_as_data(commands: Commands) -> None:
     listed = {row["name"]: row for row in commands.json("datasets", "list")}
     assert listed.keys() == {"mr", "r8", "r52", "ohsumed", "20ng", "stdlib"}
     assert listed.keys() == {row["name"] for row in commands.json("datasets")}
-    (commands.folder / "mine.csv").write_text("text,label\n" + "good,1\nbad,0\nfine,1\n" * 20)
+    (commands.folder / "mine.csv").write_text(documents("text,label"))
     shown = commands.json("datasets", "show", "mine.csv")
     assert sum(size or 0 for size in shown["sizes"].values()) == 60
     assert shown["classes"].keys() == {"0", "1"}
