@@ -33,11 +33,10 @@ class Session:
         self._tokens: dict[tuple[str, int], TokenizedSplit] = {}
 
     def run(self, config: FinetuneConfig, on_step: Callable[[], None] | None = None) -> Finetune:
-        """A fine-tune from the encoder's first weights."""
+        """A fine-tune from the encoder's first weights, which its first epoch restores from memory."""
         from gloss_tune.finetune.loop import Finetune
 
         encoder = self._loaded()
-        encoder.reset()
         return Finetune(
             config,
             self.tokens("train", config.max_length),

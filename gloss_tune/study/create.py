@@ -18,7 +18,7 @@ from gloss_tune.study.queue import create_study
 from gloss_tune.study.spec import StudySpec, default_study_name
 from gloss_tune.study.storage import open_storage, parse_storage_url
 
-#: What two creations of one study may differ in without being two studies: where the files happen to lie.
+#: What a rehearsal remembers of a data set that is not on this machine.
 _NO_DATA = {"fingerprint": None, "n_train": None, "n_val": None, "n_classes": None}
 
 

@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from sqlalchemy.orm import Session
 
-DEFAULT_STORAGE = "sqlite:///gloss-tune.db"
-
 _BUSY_SECONDS = 300.0
 _FIRST_START_TRIES = 20
 _EXAMPLES = "for example sqlite:///gloss-tune.db or postgresql://user@host/database"
