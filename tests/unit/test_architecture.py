@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2] / PACKAGE
 # The first name below the package → its floor. The package itself (its version) lies below, __main__ above.
 FLOORS = {
     "": -1,
-    **dict.fromkeys(["errors", "seeding", "logging"], 0),
+    **dict.fromkeys(["atomic", "errors", "filesystem", "logging", "processes", "seeding"], 0),
     **dict.fromkeys(["losses", "metrics"], 1),
     **dict.fromkeys(["data", "encoder"], 2),
     "finetune": 3,
@@ -38,7 +38,9 @@ LOSSES_MAY_IMPORT_LATE = {"sentence_transformers"}  # inside functions, or for t
 LIGHT_ROOMS = {
     "cli": {"torch", "optuna", "sentence_transformers", "transformers", "sklearn"},
     "report": {"torch", "sentence_transformers", "transformers"},
+    "atomic": {"torch", "optuna"},
     "errors": {"torch", "optuna"},
+    "filesystem": {"torch", "optuna"},
     "seeding": {"torch", "optuna"},
     "logging": {"torch", "optuna"},
     "finetune.config": {"torch", "optuna"},
