@@ -174,7 +174,8 @@ class Encoder:
 
     def save(self, folder: Path) -> None:
         """Write a folder that ``SentenceTransformer(folder)`` and :func:`resolve_encoder` read."""
-        self.model.save(str(folder), create_model_card=False)
+        with _quiet_loading():
+            self.model.save(str(folder), create_model_card=False)
 
 
 def _packaged_folder() -> Path | None:

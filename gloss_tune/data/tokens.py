@@ -88,7 +88,11 @@ def tokenize_split(
             write_atomically(path, content.tobytes())
             stored = _open(path, len(split))
         except OSError as error:
-            _log.warning("tokens stay in memory, since they could not be cached: %s", error)
+            _log.warning(
+                "tokens stay in the memory of this process, since they could not be cached (%s); "
+                "free disk space, or set GLOSS_TUNE_CACHE to another folder",
+                error,
+            )
         if stored is None:
             stored = content
     lengths, ids = stored[: len(split)], stored[len(split) : -1]

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any, cast
 
+from gloss_tune.atomic import whole_file
 from gloss_tune.errors import GlossTuneError
 
 
@@ -31,18 +30,8 @@ def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
         OSError: the disk is full or not writable; ``path`` is as it was before.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    part = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            _write(file, dict(state))
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
+    with whole_file(path) as file:
+        _write(file, dict(state))
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
@@ -81,7 +70,14 @@ def _write(file: IO[bytes], state: dict[str, Any]) -> None:
         return
     import torch
 
-    torch.save(state, file)
+    try:
+        torch.save(state, file)
+    except RuntimeError as error:
+        # torch's writer of zip files reports a failed write as a wrong position in the file
+        cause = error.__context__
+        if isinstance(cause, OSError):
+            raise OSError(cause.errno, cause.strerror) from error
+        raise
 
 
 def _is_plain(value: object) -> bool:
@@ -90,14 +86,3 @@ def _is_plain(value: object) -> bool:
     if isinstance(value, list):
         return all(map(_is_plain, value))
     return value is None or isinstance(value, str | int | float | bool)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the rename itself survive a power cut, where folders can be opened (not on Windows)."""
-    if not hasattr(os, "O_DIRECTORY"):
-        return
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -63,7 +63,8 @@ class FinetuneConfig:
         metric: the validation metric that decides which epoch is the best; higher is better.
         epochs: passes over the training documents at most.
         patience: epochs in a row without a better one after which the run ends.
-        batch_size: documents a step, and nodes of the graph.
+        batch_size: documents a step, and nodes of the graph. A batch of more tokens than memory should hold goes
+            through the encoder in parts, twice each; the loss always sees all of it.
         max_length: tokens a document at most, special tokens included.
         learning_rate: peak rate of the encoder, after warm-up; 1e-4 suits MiniLM, 2e-5 to 5e-5 BERT-base.
         head_learning_rate: peak rate of the linear head; integrated mode only.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -12,10 +12,9 @@ from torch import Tensor
 
 from gloss_tune.data import TokenizedSplit, collate
 from gloss_tune.encoder import Encoder
-
-# Padded tokens that go through the encoder at once. On a CPU small rectangles waste least padding and stay in
-# its caches; a GPU needs many tokens to be busy.
-_CHUNK_TOKENS = {"cpu": 1024, "cuda": 32768}
+from gloss_tune.finetune.chunking import ChunkLimit, chunks, default_chunk_tokens
+from gloss_tune.finetune.memory import OutOfMemory, attempt, device_memory_error, free_memory
+from gloss_tune.logging import logger
 
 
 def head_input(embeddings: Tensor) -> Tensor:
@@ -23,7 +22,9 @@ def head_input(embeddings: Tensor) -> Tensor:
     return F.normalize(embeddings, dim=1)
 
 
-def embed_documents(encoder: Encoder, tokens: TokenizedSplit, documents: NDArray[np.int64]) -> Tensor:
+def embed_documents(
+    encoder: Encoder, tokens: TokenizedSplit, documents: NDArray[np.int64], chunk_tokens: int | None = None
+) -> Tensor:
     """Pooled embeddings of some documents, in chunks of similar length.
 
     Each document goes through the encoder once; how they are cut into chunks changes none of the embeddings
@@ -33,23 +34,42 @@ def embed_documents(encoder: Encoder, tokens: TokenizedSplit, documents: NDArray
         encoder: in training or evaluation mode, as the caller needs it.
         tokens: the split.
         documents: int64 (B,), indices, longest document first.
+        chunk_tokens: the most padded tokens of a chunk; None for what suits the device.
 
     Returns:
         float32 (B, D), not normalised, on the encoder's device.
     """
     lengths = tokens.offsets[documents + 1] - tokens.offsets[documents]
-    pooled = [
-        encoder.embed(*_inputs(encoder, tokens, documents[chunk]))
-        for chunk in chunks(lengths, _CHUNK_TOKENS.get(encoder.device.type, 4096))
-    ]
-    return torch.cat(pooled)
+    limit = chunk_tokens or default_chunk_tokens(encoder.device.type)
+    return torch.cat([embed_chunk(encoder, tokens, documents[chunk]) for chunk in chunks(lengths, limit)])
+
+
+def embed_chunk(encoder: Encoder, tokens: TokenizedSplit, documents: NDArray[np.int64]) -> Tensor:
+    """Pooled embeddings (b, D) of some documents at once, padded to the longest of them."""
+    return encoder.embed(*_inputs(encoder, tokens, documents))
 
 
 @torch.inference_mode()
 def embed_split(
-    encoder: Encoder, tokens: TokenizedSplit, context: torch.autocast, on_step: Callable[[], None]
+    encoder: Encoder,
+    tokens: TokenizedSplit,
+    context: torch.autocast,
+    on_step: Callable[[], None],
+    limit: ChunkLimit | None = None,
 ) -> Tensor:
-    """Pooled embeddings (N, D) of a whole split without dropout, in its order, on the encoder's device."""
+    """Pooled embeddings (N, D) of a whole split without dropout, in its order, on the encoder's device.
+
+    Args:
+        encoder: left in the mode (training or evaluation) that it came in.
+        tokens: the split.
+        context: the precision.
+        on_step: called once a batch; may raise.
+        limit: lowered where memory does not suffice.
+
+    Raises:
+        DeviceMemoryError: memory does not suffice for one document.
+    """
+    limit = limit or ChunkLimit(encoder.device.type)
     longest_first = np.argsort(-tokens.lengths, kind="stable")
     training = encoder.model.training
     encoder.model.eval()
@@ -59,7 +79,7 @@ def embed_split(
             for documents in np.array_split(
                 longest_first, range(_EVALUATION_BATCH, len(tokens), _EVALUATION_BATCH)
             ):
-                parts.append(embed_documents(encoder, tokens, documents))
+                parts.append(_embed_within_memory(encoder, tokens, documents, limit))
                 on_step()
     finally:
         encoder.model.train(training)
@@ -72,18 +92,32 @@ def embed_split(
 _EVALUATION_BATCH = 256
 
 
-def chunks(lengths: NDArray[np.int64], max_tokens: int) -> Iterator[slice]:
-    """Cut documents, longest first, into runs of at most ``max_tokens`` when padded to their longest.
-
-    Args:
-        lengths: int64 (B,), tokens of each document, falling.
-        max_tokens: at least 1; a document longer than that is a run of its own.
-    """
-    start = 0
-    while start < len(lengths):
-        size = max(1, max_tokens // int(lengths[start]))
-        yield slice(start, start + size)
-        start += size
+def _embed_within_memory(
+    encoder: Encoder, tokens: TokenizedSplit, documents: NDArray[np.int64], limit: ChunkLimit
+) -> Tensor:
+    """As :func:`embed_documents`, in smaller chunks where memory does not suffice."""
+    shortage = None
+    while isinstance(
+        outcome := attempt(embed_documents, encoder, tokens, documents, limit.tokens), OutOfMemory
+    ):
+        shortage = outcome
+        free_memory(encoder.device)
+        if not limit.halve(tokens.lengths[documents]):
+            longest = int(tokens.lengths[documents[0]])
+            raise device_memory_error(
+                encoder.device,
+                "An evaluation",
+                f"one document of {longest} tokens at a time",
+                shortage.reason,
+                "lower max_length or choose a smaller encoder",
+            )
+    if shortage is not None:
+        logger.warning(
+            "Out of memory in an evaluation (%s); from now on it embeds at most %d padded tokens at a time.",
+            shortage.reason,
+            limit.tokens,
+        )
+    return outcome
 
 
 def _inputs(encoder: Encoder, tokens: TokenizedSplit, documents: NDArray[np.int64]) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,7 @@ from torch import nn
 
 from gloss_tune.data import TokenizedSplit
 from gloss_tune.encoder import Encoder
+from gloss_tune.finetune.chunking import ChunkLimit
 from gloss_tune.finetune.embedding import embed_split, head_input
 from gloss_tune.metrics import classification_metrics, macro_silhouette
 
@@ -23,6 +24,7 @@ def evaluate(
     *,
     context: torch.autocast,
     on_step: Callable[[], None],
+    limit: ChunkLimit | None = None,
 ) -> dict[str, float]:
     """Metrics of a split without dropout.
 
@@ -32,12 +34,13 @@ def evaluate(
         tokens: the split.
         context: the precision of the encoder's pass.
         on_step: called once a batch; may raise.
+        limit: of the encoder's chunks; lowered where memory does not suffice.
 
     Returns:
         ``accuracy``, ``macro_f1``, ``silhouette`` and ``loss``, the mean cross-entropy of the head; all NaN
         where the embeddings are not finite.
     """
-    embeddings = embed_split(encoder, tokens, context, on_step)
+    embeddings = embed_split(encoder, tokens, context, on_step, limit)
     logits = head(head_input(embeddings))  # (N, D) → (N, C)
     labels = torch.from_numpy(tokens.labels.copy())
     loss = float(F.cross_entropy(logits, labels.to(logits.device)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
@@ -10,39 +9,32 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gloss_tune.data import TokenizedSplit, epoch_batches
 from gloss_tune.encoder import Encoder
-from gloss_tune.errors import NonFiniteLossError
+from gloss_tune.finetune.chunking import ChunkLimit
 from gloss_tune.finetune.config import EpochReport, FinetuneConfig
-from gloss_tune.finetune.embedding import embed_documents, embed_split, head_input
+from gloss_tune.finetune.embedding import embed_split, head_input
 from gloss_tune.finetune.evaluation import evaluate
+from gloss_tune.finetune.finite import check_embeddings_finite, check_finite
+from gloss_tune.finetune.gradients import BatchGradients
 from gloss_tune.finetune.memory import (
     device_memory_guard,
+    free_memory,
     peak_memory_mb,
     reset_peak_memory,
     return_free_memory,
 )
-from gloss_tune.finetune.optimizer import build_optimizer, rate_factor, set_rate
+from gloss_tune.finetune.optimizer import build_optimizer, copied_state, rate_factor, set_rate
 from gloss_tune.finetune.precision import autocast
 from gloss_tune.finetune.probe import fit_probe
 from gloss_tune.finetune.stopping import EarlyStopping
 from gloss_tune.finetune.totals import StepTotals
-from gloss_tune.losses import build_loss
+from gloss_tune.finetune.training_loss import TrainingLoss
+from gloss_tune.finetune.weights import copied_weights, load_weights
 from gloss_tune.seeding import derive_seed
-
-_BLAMED = (
-    "learning_rate",
-    "head_learning_rate",
-    "temperature",
-    "mask_ratio",
-    "lpa_iterations",
-    "gloss_weight",
-    "batch_size",
-)
 
 
 class Finetune:
@@ -51,6 +43,10 @@ class Finetune:
     Every random draw (order, masks, dropout) comes from the configuration's seed and the number of the
     epoch, never from what ran before; torch's global generators are left as they were. An encoder serves one
     run at a time: starting another one resets its weights.
+
+    Where the device runs out of memory, the run goes on in smaller chunks (see
+    :class:`~gloss_tune.finetune.gradients.BatchGradients`). Its own states keep how large they are; another run
+    starts anew, so that its result depends on nothing that ran before.
 
     Args:
         config: validated here.
@@ -82,15 +78,7 @@ class Finetune:
         self._train = train
         self._val = val
         self._on_step = on_step or (lambda: None)
-        self._loss = build_loss(
-            config.loss,
-            num_classes=num_classes,
-            mask_ratio=config.mask_ratio,
-            iterations=None if config.propagation == "closed_form" else config.lpa_iterations,
-            temperature=config.temperature,
-            normalization=config.normalization,
-            margin=config.margin,
-        )
+        self._loss = TrainingLoss(config, num_classes, self.head)
         self._inside_epoch = False
         self._begin()
 
@@ -102,6 +90,17 @@ class Finetune:
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
         self._optimizer = build_optimizer(self.config, self.encoder.model, self.head)
+        self._trained = [p for group in self._optimizer.param_groups for p in group["params"]]
+        device_type = self.encoder.device.type
+        self._limits = {name: ChunkLimit(device_type) for name in ("training", "evaluation")}
+        self._gradients = BatchGradients(
+            self.encoder,
+            self._train,
+            self._trained,
+            context=self._autocast(),
+            limit=self._limits["training"],
+            setting=self._memory_setting(),
+        )
 
     @property
     def best(self) -> EpochReport | None:
@@ -117,7 +116,7 @@ class Finetune:
 
         Raises:
             NonFiniteLossError: a loss, a gradient or an embedding became NaN or infinite.
-            DeviceMemoryError: the device has too little memory for a step.
+            DeviceMemoryError: the device has too little memory, even for one document at a time.
             RuntimeError: an earlier epoch was broken off, so its weights are no epoch's weights.
         """
         if self._stopping.epoch == 0:
@@ -132,12 +131,12 @@ class Finetune:
     def evaluate(self, split: TokenizedSplit) -> dict[str, float]:
         """``accuracy``, ``macro_f1``, ``silhouette`` and ``loss`` of a split under the weights in place."""
         with device_memory_guard(self.encoder.device, self._memory_setting()):
-            return evaluate(self.encoder, self.head, split, context=self._autocast(), on_step=self._on_step)
+            return self._evaluate(split)
 
     def restore_best(self) -> None:
         """Put the best epoch's weights into encoder and head; without a finished epoch, do nothing."""
         if self._best_weights is not None:
-            self._load_weights(self._best_weights)
+            load_weights(self.encoder, self.head, self._best_weights)
 
     def state_dict(self) -> dict[str, Any]:
         """A copy of all that decides the remaining epochs, on the CPU.
@@ -149,23 +148,17 @@ class Finetune:
             raise RuntimeError(
                 "A state can be taken between epochs only; use the one taken before this epoch"
             )
-        weights = self._weights()
+        weights = copied_weights(self.encoder, self.head)
         best = self.best
         # the same tensors twice in a state are stored once
         best_weights = weights if best and best.epoch == self._stopping.epoch else self._best_weights
-        optimizer = self._optimizer.state_dict()
         return {
             "config": asdict(self.config),
             "stopping": self._stopping.state_dict(),
             "weights": weights,
             "best_weights": best_weights,
-            "optimizer": {
-                "param_groups": optimizer["param_groups"],
-                "state": {
-                    index: {name: value.detach().to("cpu", copy=True) for name, value in moments.items()}
-                    for index, moments in optimizer["state"].items()
-                },
-            },
+            "chunk_tokens": {name: limit.lowered for name, limit in self._limits.items()},
+            "optimizer": copied_state(self._optimizer),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -186,39 +179,50 @@ class Finetune:
         self._begin()
         self._stopping.load_state_dict(state["stopping"])
         self._best_weights = state["best_weights"]
-        self._load_weights(state["weights"])
+        for name, lowered in state.get("chunk_tokens", {}).items():
+            self._limits[name].lowered = lowered
+        load_weights(self.encoder, self.head, state["weights"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._inside_epoch = False
 
     def _run_epoch(self) -> EpochReport:
+        self._inside_epoch = True
+        try:
+            with device_memory_guard(self.encoder.device, self._memory_setting()):
+                report = self._report_epoch()
+        except BaseException:
+            self._free()
+            raise
+        self._inside_epoch = False
+        return report
+
+    def _free(self) -> None:
+        """Let go of what only a run that goes on needs: its encoder may serve others for days."""
+        for parameter in self._trained:
+            parameter.grad = None
+        self._optimizer.state.clear()
+        free_memory(self.encoder.device)
+
+    def _report_epoch(self) -> EpochReport:
         epoch = self._stopping.epoch + 1
         device = self.encoder.device
         reset_peak_memory(device)
-        self._inside_epoch = True
-        with device_memory_guard(device, self._memory_setting()):
-            cuda_devices = [device] if device.type == "cuda" else []
-            with torch.random.fork_rng(devices=cuda_devices):
-                torch.manual_seed(derive_seed(self.config.seed, "dropout", epoch))
-                metrics = self._train_epoch(epoch)
-            started = time.perf_counter()
-            if self.config.mode == "standalone":
-                metrics["train_ce"] = self._fit_probe()
-            scores = evaluate(
-                self.encoder, self.head, self._val, context=self._autocast(), on_step=self._on_step
-            )
-            if math.isnan(scores["loss"]):
-                raise NonFiniteLossError(
-                    f"Embeddings must stay finite, got NaN or infinity in validation after epoch {epoch} "
-                    f"({self._blamed()}); lower learning_rate"
-                )
+        cuda_devices = [device] if device.type == "cuda" else []
+        with torch.random.fork_rng(devices=cuda_devices):
+            torch.manual_seed(derive_seed(self.config.seed, "dropout", epoch))
+            metrics = self._train_epoch(epoch)
+        started = time.perf_counter()
+        if self.config.mode == "standalone":
+            metrics["train_ce"] = self._fit_probe()
+        scores = self._evaluate(self._val)
+        check_embeddings_finite(scores["loss"], self.config, epoch)
         metrics.update({f"val_{name}": value for name, value in scores.items()})
         metrics["eval_seconds"] = time.perf_counter() - started
         metrics["peak_memory_mb"] = peak_memory_mb(device)
         return_free_memory()
         report = self._stopping.update(metrics)
         if report.is_best:
-            self._best_weights = self._weights()
-        self._inside_epoch = False
+            self._best_weights = copied_weights(self.encoder, self.head)
         return report
 
     def _train_epoch(self, epoch: int) -> dict[str, float]:
@@ -226,7 +230,7 @@ class Finetune:
         masks = torch.Generator().manual_seed(derive_seed(config.seed, "masks", epoch))
         lengths = self._train.lengths
         batches = epoch_batches(self._train.labels, lengths, config.batch_size, seed=config.seed, epoch=epoch)
-        totals = StepTotals(self._loss_names(), device)
+        totals = StepTotals(self._loss.names, device)
         self.encoder.model.train()
         started = time.perf_counter()
         for index, documents in enumerate(batches):
@@ -236,10 +240,10 @@ class Finetune:
             parts, gradient_norm = self._step(documents, masks)
             totals.add(parts, gradient_norm, len(documents))
             if device.type == "cpu":
-                self._check(totals, epoch, len(batches))
+                check_finite(totals, self.config, epoch, len(batches))
             self._on_step()
         self.encoder.model.eval()
-        self._check(totals, epoch, len(batches))  # on a GPU the one wait of the epoch
+        check_finite(totals, self.config, epoch, len(batches))  # on a GPU the one wait of the epoch
         metrics = {f"train_{name}": value for name, value in totals.means().items()}
         seconds = time.perf_counter() - started
         return {
@@ -251,76 +255,33 @@ class Finetune:
         }
 
     def _step(self, documents: NDArray[np.int64], masks: torch.Generator) -> tuple[dict[str, Tensor], Tensor]:
-        """One encoder pass over a batch, one loss, one update."""
-        config = self.config
-        with self._autocast():
-            embeddings = embed_documents(self.encoder, self._train, documents)  # (B, D)
-        # the loss wants labels on the CPU, where it draws the mask without a wait for the device
-        labels = torch.from_numpy(self._train.labels[documents])
-        parts: dict[str, Tensor] = {}
-        weight = 0.0
-        if self._loss is not None:
-            weight = 1.0 if config.mode == "standalone" else config.gloss_weight
-            parts[config.loss] = self._loss(embeddings, labels, masks)
-        if config.mode == "integrated":
-            logits = self.head(head_input(embeddings))  # (B, D) → (B, C)
-            parts["ce"] = F.cross_entropy(logits, labels.to(logits.device, non_blocking=True))
-        loss = sum(
-            (part * (1.0 - weight if name == "ce" else weight) for name, part in parts.items()),
-            start=torch.zeros((), device=embeddings.device),
-        )
-        loss.backward()  # type: ignore[no-untyped-call]
-        trained = [p for group in self._optimizer.param_groups for p in group["params"]]
-        gradient_norm = nn.utils.clip_grad_norm_(trained, config.clip_norm)
+        """One batch, one loss, one update."""
+        parts = self._gradients.add(documents, self._loss, masks)
+        gradient_norm = nn.utils.clip_grad_norm_(self._trained, self.config.clip_norm)
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
-        return {"loss": loss, **parts}, gradient_norm
-
-    def _check(self, totals: StepTotals, epoch: int, steps: int) -> None:
-        broken = totals.first_broken()
-        if broken is None:
-            return
-        step, values = broken
-        got = ", ".join(f"{name} {value:g}" for name, value in values.items())
-        raise NonFiniteLossError(
-            f"Loss and gradient must stay finite, got {got} in epoch {epoch}, step {step} of {steps} "
-            f"({self._blamed()}); lower learning_rate, or raise temperature"
-        )
+        return parts, gradient_norm
 
     def _fit_probe(self) -> float:
         """Fit a probe to train's embeddings as they are now: one more pass over train, without gradients."""
-        embeddings = embed_split(self.encoder, self._train, self._autocast(), self._on_step)
+        embeddings = embed_split(
+            self.encoder, self._train, self._autocast(), self._on_step, self._limits["evaluation"]
+        )
         labels = torch.from_numpy(self._train.labels.copy()).to(embeddings.device)
         return fit_probe(self.head, head_input(embeddings), labels)
 
-    def _weights(self) -> dict[str, Tensor]:
-        head = {
-            f"head.{name}": value.detach().to("cpu", copy=True)
-            for name, value in self.head.state_dict().items()
-        }
-        encoder = {f"encoder.{name}": value for name, value in self.encoder.weights().items()}
-        return {**encoder, **head}
-
-    def _load_weights(self, weights: Mapping[str, Tensor]) -> None:
-        def of(part: str) -> dict[str, Tensor]:
-            return {name[len(part) :]: value for name, value in weights.items() if name.startswith(part)}
-
-        self.encoder.load_weights(of("encoder."))
-        self.head.load_state_dict(of("head."))
-
-    def _loss_names(self) -> tuple[str, ...]:
-        names = ["loss"]
-        if self._loss is not None:
-            names.append(self.config.loss)
-        if self.config.mode == "integrated":
-            names.append("ce")
-        return tuple(names)
+    def _evaluate(self, split: TokenizedSplit) -> dict[str, float]:
+        return evaluate(
+            self.encoder,
+            self.head,
+            split,
+            context=self._autocast(),
+            on_step=self._on_step,
+            limit=self._limits["evaluation"],
+        )
 
     def _autocast(self) -> torch.autocast:
         return autocast(self.config.precision, self.encoder.device)
 
     def _memory_setting(self) -> str:
         return f"batch_size {self.config.batch_size} and max_length {self.config.max_length}"
-
-    def _blamed(self) -> str:
-        return ", ".join(f"{name}={getattr(self.config, name)}" for name in _BLAMED)

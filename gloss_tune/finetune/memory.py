@@ -6,14 +6,29 @@ import ctypes
 import resource
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import ParamSpec, TypeVar
 
 import torch
 
 from gloss_tune.errors import DeviceMemoryError
 
 _MEBIBYTE = 1024 * 1024
+# What torch and the libraries below it say where memory runs short; oneDNN, which computes bfloat16 on a CPU,
+# says no more than what it could not make.
+_SHORTAGES = (
+    "can't allocate memory",
+    "out of memory",
+    "_status_alloc_failed",
+    "could not create a primitive",
+    "could not create a memory",
+)
+_NO_SHORTAGES = ("could not create a primitive descriptor",)  # an operation that it does not have
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def peak_memory_mb(device: torch.device) -> float:
@@ -42,28 +57,86 @@ def return_free_memory() -> None:
     trim(0)
 
 
+def free_memory(device: torch.device) -> None:
+    """Make what no tensor holds any more available again, before a next try."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    return_free_memory()
+
+
+@dataclass(frozen=True)
+class OutOfMemory:
+    """A try that memory did not suffice for.
+
+    Args:
+        reason: first line of the error.
+    """
+
+    reason: str
+
+
+def attempt(compute: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | OutOfMemory:
+    """The value of ``compute(*args, **kwargs)``, or that memory ran out; nothing of the try is then held."""
+    try:
+        return compute(*args, **kwargs)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        traceback.clear_frames(error.__traceback__)
+        return OutOfMemory(_first_line(error))
+
+
 @contextmanager
-def device_memory_guard(device: torch.device, setting: str) -> Iterator[None]:
+def device_memory_guard(device: torch.device, setting: str, what: str = "A step") -> Iterator[None]:
     """Turn an out-of-memory error of the device into a :class:`DeviceMemoryError`.
 
     Args:
         device: where the block computes.
         setting: what decides how much memory it needs, for the message.
+        what: the block, for the message.
     """
     try:
         yield
-    except RuntimeError as error:
-        if not _is_out_of_memory(error):
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
             raise
         # the frames of the failed step hold its tensors for as long as anyone holds the error
         traceback.clear_frames(error.__traceback__)
-        if device.type == "cuda":
-            torch.cuda.empty_cache()
-        raise DeviceMemoryError(
-            f"A step must fit into the memory of {device}, got {setting} with a peak of "
-            f"{peak_memory_mb(device):.0f} MiB ({str(error).splitlines()[0]}); lower batch_size or max_length"
-        ) from error
+        free_memory(device)
+        raise device_memory_error(device, what, setting, _first_line(error)) from error
 
 
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    return isinstance(error, torch.cuda.OutOfMemoryError) or "can't allocate memory" in str(error)
+def device_memory_error(
+    device: torch.device,
+    what: str,
+    setting: str,
+    reason: str,
+    advice: str = "lower batch_size or max_length",
+) -> DeviceMemoryError:
+    """The error of a computation that memory does not suffice for, with the peak so far.
+
+    Args:
+        device: where it was.
+        what: the computation.
+        setting: what decides how much memory it needs.
+        reason: what the device said.
+        advice: the next step.
+    """
+    return DeviceMemoryError(
+        f"{what} must fit into the memory of {device}, got {setting} with a peak of "
+        f"{peak_memory_mb(device):.0f} MiB ({reason}); {advice}"
+    )
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out: Python's, NumPy's or torch's, on any device."""
+    if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and (
+        any(shortage in text for shortage in _SHORTAGES) and not any(other in text for other in _NO_SHORTAGES)
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -46,3 +48,15 @@ def set_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
     """Set every group's rate to its peak times ``factor``."""
     for group in optimizer.param_groups:
         group["lr"] = group["peak"] * factor
+
+
+def copied_state(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """A copy of the optimizer's state on the CPU, as its ``load_state_dict`` takes it."""
+    state = optimizer.state_dict()
+    return {
+        "param_groups": state["param_groups"],
+        "state": {
+            index: {name: value.detach().to("cpu", copy=True) for name, value in moments.items()}
+            for index, moments in state["state"].items()
+        },
+    }

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import resource
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -159,6 +161,25 @@ def test_a_write_that_fails_leaves_nothing_behind(split, tokenizer, tmp_path, mo
         patch.setattr(Path, "replace", full)
         assert len(tokenize(split, tokenizer, tmp_path)) == 4
     assert list((tmp_path / "tokens").iterdir()) == []
+
+
+@pytest.mark.parametrize("size", [0, 1, 50, 87])
+def test_a_full_disk_leaves_no_half_written_tokens(split, tokenizer, tmp_path, caplog, encodings, size):
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        made = tokenize(split, tokenizer, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert list((tmp_path / "tokens").iterdir()) == []
+    assert "File too large); free disk space, or set GLOSS_TUNE_CACHE" in caplog.text
+    whole = tokenize(split, tokenizer, tmp_path)
+    assert documents(made) == documents(whole)
+    (file,) = (tmp_path / "tokens").iterdir()
+    assert file.stat().st_size > size, "the case needs a limit within the file"
+    assert len(encodings) == 2
 
 
 def race(folder: Path, barrier, results) -> None:

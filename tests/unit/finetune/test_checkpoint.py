@@ -1,5 +1,9 @@
+import errno
 import pickle
-import tempfile
+import resource
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -97,12 +101,35 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
     assert [file.name for file in tmp_path.iterdir()] == ["checkpoint"]
 
 
-def test_the_file_is_written_beside_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A rename is atomic within one file system only."""
-    folders = []
-    make = tempfile.mkstemp
-    monkeypatch.setattr(
-        tempfile, "mkstemp", lambda **options: folders.append(options["dir"]) or make(**options)
-    )
-    save_checkpoint(tmp_path / "checkpoint", PLAIN)
-    assert folders == [tmp_path]
+@contextmanager
+def no_file_larger_than(size: int) -> Iterator[None]:
+    """What a full disk looks like from inside: a write fails half-way through a file."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+@pytest.mark.parametrize("part", [0.0, 0.001, 0.1, 0.5, 0.9, 0.999])
+def test_a_disk_that_is_full_leaves_the_old_file(tmp_path: Path, part: float) -> None:
+    """Wherever in the file: torch's own writer turns some of these errors into others."""
+    state = {"weights": {str(number): torch.full((20_000,), float(number)) for number in range(10)}}
+    save_checkpoint(tmp_path / "checkpoint", state)
+    size = (tmp_path / "checkpoint").stat().st_size
+    newer = {"weights": {name: value + 1 for name, value in state["weights"].items()}}
+    with no_file_larger_than(int(part * size)), pytest.raises(OSError, match="too large") as caught:
+        save_checkpoint(tmp_path / "checkpoint", newer)
+    assert caught.value.errno == errno.EFBIG
+    assert torch.equal(load_checkpoint(tmp_path / "checkpoint")["weights"]["9"], state["weights"]["9"])
+    assert [file.name for file in tmp_path.iterdir()] == ["checkpoint"]
+
+
+def test_a_state_that_torch_refuses_is_no_full_disk(tmp_path: Path) -> None:
+    with pytest.raises(Exception, match="pickle") as caught:
+        save_checkpoint(tmp_path / "checkpoint", {"tensor": torch.zeros(2), "code": lambda: None})
+    assert not isinstance(caught.value, OSError)
+    assert list(tmp_path.iterdir()) == []

@@ -3,8 +3,9 @@ import pytest
 import torch
 
 from gloss_tune.encoder import Encoder
-from gloss_tune.finetune import embedding
-from gloss_tune.finetune.embedding import chunks, embed_documents, embed_split
+from gloss_tune.finetune import chunking, embedding
+from gloss_tune.finetune.chunking import chunks
+from gloss_tune.finetune.embedding import embed_documents, embed_split
 from gloss_tune.finetune.precision import autocast
 from tests.unit.finetune.tiny import documents
 
@@ -27,7 +28,7 @@ def test_chunking_does_not_change_the_embeddings(encoder: Encoder, monkeypatch: 
     longest_first = np.argsort(-TOKENS.lengths, kind="stable")[:20]
     with torch.no_grad():
         whole = embed_documents(encoder, TOKENS, longest_first)
-        monkeypatch.setitem(embedding._CHUNK_TOKENS, "cpu", 30)
+        monkeypatch.setitem(chunking._DEFAULT_TOKENS, "cpu", 30)
         parts = embed_documents(encoder, TOKENS, longest_first)
     torch.testing.assert_close(parts, whole, atol=1e-5, rtol=1e-5)
     assert not torch.allclose(whole[0], whole[1], atol=1e-3), "the case needs embeddings that differ"

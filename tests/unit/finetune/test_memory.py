@@ -1,12 +1,21 @@
 import ctypes
 import sys
+import weakref
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from gloss_tune.errors import DeviceMemoryError
-from gloss_tune.finetune.memory import device_memory_guard, peak_memory_mb, return_free_memory
+from gloss_tune.finetune.memory import (
+    OutOfMemory,
+    attempt,
+    device_memory_guard,
+    is_out_of_memory,
+    peak_memory_mb,
+    return_free_memory,
+)
 
 CPU = torch.device("cpu")
 
@@ -54,3 +63,43 @@ def test_out_of_memory_becomes_an_error_with_setting_and_next_step(error: Runtim
 def test_torchs_own_message_is_recognised() -> None:
     with pytest.raises(DeviceMemoryError), device_memory_guard(CPU, "a petabyte"):
         torch.empty(2**50)
+
+
+def test_numpys_own_message_is_recognised() -> None:
+    with pytest.raises(DeviceMemoryError, match="Unable to allocate"), device_memory_guard(CPU, "a petabyte"):
+        np.empty(2**50)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (MemoryError(), True),
+        (RuntimeError("CUDA error: out of memory"), True),
+        (RuntimeError("MPS backend out of memory (MPS allocated: 8 GB)"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
+        (RuntimeError("could not create a primitive"), True),
+        (RuntimeError("could not create a primitive descriptor for a matmul primitive"), False),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+        (RuntimeError("CUDA error: device-side assert triggered"), False),
+        (ValueError("out of memory"), False),
+    ],
+)
+def test_what_counts_as_out_of_memory(error: Exception, expected: bool) -> None:
+    assert is_out_of_memory(error) == expected
+
+
+def test_an_attempt_gives_a_value_or_the_shortage_and_holds_nothing() -> None:
+    held: list[weakref.ref[torch.Tensor]] = []
+
+    def compute(size: int) -> int:
+        activations = torch.ones(3)
+        held.append(weakref.ref(activations))
+        return len(torch.empty(size))
+
+    assert attempt(compute, 5) == 5
+    shortage = attempt(compute, 2**50)
+    assert isinstance(shortage, OutOfMemory)
+    assert "can't allocate memory" in shortage.reason
+    assert held[1]() is None
+    with pytest.raises(RuntimeError, match="negative dimension"):
+        attempt(compute, -1)

@@ -1,0 +1,138 @@
+"""A batch's gradient in the memory that there is: which step, and in how large chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from gloss_tune.data import TokenizedSplit
+from gloss_tune.encoder import Encoder
+from gloss_tune.finetune.chunking import ChunkLimit, chunks, padded_tokens
+from gloss_tune.finetune.embedding import embed_chunk
+from gloss_tune.finetune.memory import OutOfMemory, attempt, device_memory_error, free_memory
+from gloss_tune.finetune.step import chunked_step, plain_step, random_state, set_random_state
+from gloss_tune.logging import logger
+
+# Padded tokens of a batch up to which all its activations are held at once: 128 documents of 256 tokens on a
+# CPU, of 512 elsewhere. MiniLM takes about 0.2 MB a token, so larger batches cost time instead of memory.
+_PLAIN_TOKENS = {"cpu": 32768}
+_PLAIN_TOKENS_ELSEWHERE = 65536
+
+
+class BatchGradients:
+    """Computes the gradients of one run's batches; the batch that the loss sees is never cut.
+
+    A batch of few tokens takes the plain step. Once memory ran out, all batches take the chunked one, in
+    chunks halved each time that memory still does not suffice.
+
+    Args:
+        encoder: in training mode when called.
+        tokens: the documents to learn from.
+        trained: all weights that get a gradient; they have none before and after a failed try.
+        context: the precision of the encoder's pass.
+        limit: of the chunks; lowered here where memory does not suffice.
+        setting: what decides how much memory is needed, for messages.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        tokens: TokenizedSplit,
+        trained: Sequence[nn.Parameter],
+        *,
+        context: torch.autocast,
+        limit: ChunkLimit,
+        setting: str,
+    ) -> None:
+        self._encoder = encoder
+        self._tokens = tokens
+        self._trained = trained
+        self._context = context
+        self._limit = limit
+        self._setting = setting
+        self._device = encoder.device
+
+    def add(
+        self,
+        documents: NDArray[np.int64],
+        loss: Callable[[Tensor, Tensor, torch.Generator], dict[str, Tensor]],
+        masks: torch.Generator,
+    ) -> dict[str, Tensor]:
+        """Add a batch's gradient to the weights'.
+
+        A step that is tried again draws the same masks, and the same dropout where its chunks are the same.
+
+        Args:
+            documents: int64 (B,), indices, longest document first.
+            loss: (embeddings (B, D), labels (B,), masks) → scalars by name.
+            masks: generator of the masks.
+
+        Returns:
+            What ``loss`` gave, without gradients.
+
+        Raises:
+            DeviceMemoryError: memory does not suffice for one document, or for the loss itself.
+        """
+        lengths = self._tokens.offsets[documents + 1] - self._tokens.offsets[documents]
+        # the loss wants labels on the CPU, where it draws the mask without a wait for the device
+        labels = torch.from_numpy(self._tokens.labels[documents])
+        dropout_state, masks_state = random_state(self._device), masks.get_state()
+        shortage = None
+        while isinstance(
+            outcome := attempt(
+                self._step, documents, lengths, lambda embeddings: loss(embeddings, labels, masks)
+            ),
+            OutOfMemory,
+        ):
+            shortage = outcome
+            for parameter in self._trained:
+                parameter.grad = None
+            free_memory(self._device)
+            set_random_state(self._device, dropout_state)
+            masks.set_state(masks_state)
+            self._use_less(lengths, shortage)
+        if shortage is not None:
+            logger.warning(
+                "Out of memory in a step with %s (%s); from now on at most %d padded tokens go through the encoder "
+                "at once, twice each. The loss still sees the whole batch.",
+                self._setting,
+                shortage.reason,
+                self._limit.tokens,
+            )
+        return outcome
+
+    def _step(
+        self,
+        documents: NDArray[np.int64],
+        lengths: NDArray[np.int64],
+        loss: Callable[[Tensor], dict[str, Tensor]],
+    ) -> dict[str, Tensor]:
+        embed = partial(embed_chunk, self._encoder, self._tokens)
+        parts = [documents[chunk] for chunk in chunks(lengths, self._limit.tokens)]
+        if self._is_plain(lengths):
+            return plain_step(embed, parts, loss, self._context)
+        return chunked_step(embed, parts, loss, self._context, self._device, self._setting)
+
+    def _is_plain(self, lengths: NDArray[np.int64]) -> bool:
+        if self._limit.lowered is not None:
+            return False
+        padded = sum(padded_tokens(lengths, chunk) for chunk in chunks(lengths, self._limit.tokens))
+        return padded <= _PLAIN_TOKENS.get(self._device.type, _PLAIN_TOKENS_ELSEWHERE)
+
+    def _use_less(self, lengths: NDArray[np.int64], shortage: OutOfMemory) -> None:
+        several = len(list(chunks(lengths, self._limit.tokens))) > 1
+        if several and self._is_plain(lengths):
+            # the chunks that the plain step held together, now one by one
+            self._limit.lowered = self._limit.tokens
+        elif not self._limit.halve(lengths):
+            raise device_memory_error(
+                self._device,
+                "A step",
+                f"{self._setting}, one document of at most {int(lengths[0])} tokens at a time,",
+                shortage.reason,
+            )
