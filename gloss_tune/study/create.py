@@ -11,10 +11,10 @@ from gloss_tune.data import DATASETS, TextDataset, load_dataset, subsample
 from gloss_tune.encoder import resolve_encoder
 from gloss_tune.errors import DataError, StudyMismatchError
 from gloss_tune.logging import logger
+from gloss_tune.study.budget import create_study
 from gloss_tune.study.first_trials import first_params
 from gloss_tune.study.layers import differences
 from gloss_tune.study.opened import OpenStudy, check_name, open_study, to_attributes
-from gloss_tune.study.queue import create_study
 from gloss_tune.study.spec import StudySpec, default_study_name
 from gloss_tune.study.storage import open_storage, parse_storage_url
 

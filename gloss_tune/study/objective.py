@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import traceback
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import optuna
-from optuna.trial import TrialState
+from optuna.distributions import BaseDistribution
+from optuna.trial import FrozenTrial, TrialState
 
 from gloss_tune.errors import GlossTuneError, TrialError
 from gloss_tune.finetune.config import EpochReport, FinetuneConfig
@@ -19,6 +20,9 @@ from gloss_tune.study.opened import OpenStudy
 from gloss_tune.study.queue import Claim, finish, forget_reports
 from gloss_tune.study.samplers import DistinctSampler
 from gloss_tune.study.space import Value
+
+# with so many workers drawing the same few points at the same moment, a repeated one is the smaller evil
+_DRAWS = 100
 
 MakeRun = Callable[[FinetuneConfig], FinetuneRun]
 OnEpoch = Callable[[EpochReport], None]
@@ -47,6 +51,7 @@ class Ending:
         value: the best epoch's metric; None for FAIL.
         reason: why it failed, in one line.
         unexpected: whether the failure is of a kind that no trial should end with.
+        infeasible: whether it failed because of its hyperparameters: the sampler learns from it.
         reports: every epoch's report.
     """
 
@@ -54,28 +59,37 @@ class Ending:
     value: float | None = None
     reason: str | None = None
     unexpected: bool = False
+    infeasible: bool = False
     reports: tuple[EpochReport, ...] = ()
 
 
 def ask(opened: OpenStudy, claimed: Claim) -> tuple[optuna.Trial, dict[str, Value]]:
     """The claimed trial and its hyperparameters; a trial that was requeued keeps those that it had.
 
-    Drawing happens one at a time across all workers, each seeing the draws before: no configuration comes twice.
+    No configuration comes twice: a draw is written only if no other trial has it, and else drawn anew.
     """
     space = {searched.name: searched.distribution() for searched in opened.spec.ranges}
-    study = opened.optuna_study(claimed.number)
-    frozen = study.get_trials(deepcopy=False)[claimed.number]
+    frozen = opened.storage.get_trial(claimed.trial_id)
     if not space.keys() <= frozen.params.keys():
-        with opened.storage.exclusive(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            study = opened.optuna_study(claimed.number)  # anew: it must see what others drew meanwhile
-            params = DistinctSampler.of(study).draw(study, frozen)
-            missing = {name: params[name] for name in space if name not in frozen.params}
-            opened.storage.set_params(claimed.trial_id, missing, space)
+        _draw(opened, claimed, frozen, space)
     if frozen.intermediate_values:
         forget_reports(opened.storage, claimed, after=0)
-    trial = optuna.Trial(study, claimed.trial_id)
+    trial = optuna.Trial(opened.optuna_study(claimed.number), claimed.trial_id)
     return trial, {name: trial.params[name] for name in space}
+
+
+def _draw(
+    opened: OpenStudy, claimed: Claim, frozen: FrozenTrial, space: Mapping[str, BaseDistribution]
+) -> None:
+    queued = frozen.system_attrs.get("fixed_params", {}).keys()
+    for tries_left in reversed(range(_DRAWS)):
+        study = opened.optuna_study(claimed.number)  # anew: it must see what others drew meanwhile
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            params = DistinctSampler.of(study).draw(study, frozen)
+        distinct = tries_left > 0 and not space.keys() <= queued
+        if opened.storage.set_params(claimed.trial_id, params, space, distinct=distinct):
+            return
 
 
 def run_trial(
@@ -112,7 +126,8 @@ def run_trial(
             trial.report(earlier.metrics[opened.spec.metric], step=earlier.epoch)
         pruned = _run_epochs(opened.spec.metric, trial, run, reports, on_epoch, checkpoint)
     except TrialError as error:
-        return Ending(TrialState.FAIL, reason=f"{type(error).__name__}: {error}", reports=tuple(reports))
+        reason = f"{type(error).__name__}: {error}"
+        return Ending(TrialState.FAIL, reason=reason, infeasible=True, reports=tuple(reports))
     except (GlossTuneError, optuna.exceptions.StorageInternalError):
         raise
     # a bug or a broken machine: the trial fails with its reason, the worker decides
@@ -124,7 +139,7 @@ def run_trial(
     value = run.best.metrics[opened.spec.metric]
     if not math.isfinite(value):
         reason = f"NonFiniteMetricError: {opened.spec.metric} is {value} in the best epoch; choose another --metric"
-        return Ending(TrialState.FAIL, reason=reason, reports=tuple(reports))
+        return Ending(TrialState.FAIL, reason=reason, infeasible=True, reports=tuple(reports))
     return Ending(TrialState.PRUNED if pruned else TrialState.COMPLETE, value, reports=tuple(reports))
 
 
@@ -155,7 +170,7 @@ def tell(
         value = None
     frozen = opened.storage.get_trial(claimed.trial_id)
     trial.study.sampler.after_trial(trial.study, frozen, ending.state, None if value is None else [value])
-    finish(opened.storage, claimed, ending.state, value, attributes)
+    finish(opened.storage, claimed, ending.state, value, attributes, infeasible=ending.infeasible)
 
 
 def _run_epochs(

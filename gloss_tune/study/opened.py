@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,8 +19,9 @@ from optuna.storages import BaseStorage, get_storage
 from gloss_tune import __version__
 from gloss_tune.errors import InputError, SpecError, StudyMismatchError
 from gloss_tune.study.samplers import build_pruner, build_sampler
+from gloss_tune.study.shared_storage import SharedStorage
 from gloss_tune.study.spec import StudySpec
-from gloss_tune.study.storage import SharedStorage, open_storage, parse_storage_url
+from gloss_tune.study.storage import open_storage, parse_storage_url
 
 #: Raised whenever a worker of one release must not run a study made by another.
 FORMAT = 1
@@ -49,6 +51,7 @@ class OpenStudy:
             rehearsal was made without the data.
         encoder: ``name`` and ``fingerprint`` (None in a rehearsal).
         versions: of gloss-tune and what it computes with, at creation.
+        files: what its files are called in the artifacts folder, where a study of another storage may have its name.
     """
 
     name: str
@@ -58,6 +61,7 @@ class OpenStudy:
     dataset: Mapping[str, Any]
     encoder: Mapping[str, Any]
     versions: Mapping[str, str]
+    files: str
 
     def optuna_study(self, trial_number: int = 0) -> optuna.Study:
         """The study with its own sampler and pruner, the sampler seeded for one trial."""
@@ -117,8 +121,15 @@ def open_study(url: str, name: str | None = None, *, read_only: bool = False) ->
 
 def to_attributes(spec: StudySpec, dataset: Mapping[str, Any], encoder: Mapping[str, Any]) -> dict[str, Any]:
     """What a new study remembers, as user attributes."""
-    values = {"format": FORMAT, "spec": spec.to_dict(), "dataset": dict(dataset), "encoder": dict(encoder)}
-    return {f"{_KEY}{key}": value for key, value in {**values, "versions": current_versions()}.items()}
+    values = {
+        "format": FORMAT,
+        "spec": spec.to_dict(),
+        "dataset": dict(dataset),
+        "encoder": dict(encoder),
+        "versions": current_versions(),
+        "id": new_identifier(),
+    }
+    return {f"{_KEY}{key}": value for key, value in values.items()}
 
 
 def current_versions() -> dict[str, str]:
@@ -145,6 +156,16 @@ def _installed(package: str) -> str:
         return "not installed"
 
 
+def new_identifier() -> str:
+    """Tells a new study's files from those of another storage's study of the same name."""
+    return secrets.token_hex(4)
+
+
+def _file_part(identifier: str) -> str:
+    # read from a shared database: it must not lead out of the artifacts folder
+    return re.sub(r"[^0-9a-f]", "", str(identifier))[:16]
+
+
 def _from_attributes(
     name: str, study_id: int, storage: SharedStorage, attributes: Mapping[str, Any]
 ) -> OpenStudy:
@@ -169,4 +190,5 @@ def _from_attributes(
         dataset=attributes[f"{_KEY}dataset"],
         encoder=attributes[f"{_KEY}encoder"],
         versions=attributes[f"{_KEY}versions"],
+        files=f"{name}.{_file_part(attributes[f'{_KEY}id'])}",
     )

@@ -5,15 +5,16 @@ The keys are a contract (see the README); more may be added, none is renamed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
 from gloss_tune.errors import GlossTuneError
+from gloss_tune.study.budget import counts, stop_reason
 from gloss_tune.study.opened import OpenStudy
-from gloss_tune.study.queue import counts
 from gloss_tune.study.roster import present
 from gloss_tune.study.space import Value, unused_by
 from gloss_tune.study.spec import StudySpec
@@ -21,22 +22,18 @@ from gloss_tune.study.spec import StudySpec
 
 def trial_counts(opened: OpenStudy) -> dict[str, int]:
     """``budget``, ``complete``, ``pruned``, ``failed``, ``running``, ``waiting``."""
-    now = counts(opened.storage, opened.study_id)
-    return {
-        "budget": sum(now.values()),
-        "complete": now[TrialState.COMPLETE],
-        "pruned": now[TrialState.PRUNED],
-        "failed": now[TrialState.FAIL],
-        "running": now[TrialState.RUNNING],
-        "waiting": now[TrialState.WAITING],
-    }
+    return _named(counts(opened.storage, opened.study_id))
 
 
 def status(opened: OpenStudy) -> dict[str, Any]:
     """How a study stands."""
-    trials = trial_counts(opened)
-    best = best_trial(opened)
+    history = _history(opened)  # once, so that all figures are of one moment
+    trials = _counted(history)
+    best = _best(history)
+    workers = present(opened.storage, opened.study_id, opened.spec.lease)
     unfinished = trials["running"] + trials["waiting"]
+    # with nothing left to start, nothing was stopped
+    stopped = stop_reason(opened.storage, opened.study_id, opened.spec) if trials["waiting"] else None
     state = "finished" if not unfinished else "running" if trials["running"] else "waiting"
     return {
         "study": opened.name,
@@ -48,16 +45,17 @@ def status(opened: OpenStudy) -> dict[str, Any]:
         "direction": opened.spec.direction,
         "rehearsal": opened.spec.rehearse,
         "state": state,
+        "stopped": stopped,
         "trials": trials,
         "best": None if best is None else {"number": best.number, "value": best.value, "params": best.params},
-        "workers": [asdict(worker) for worker in present(opened.storage, opened.study_id, opened.spec.lease)],
-        "seconds_to_go": _seconds_to_go(opened, unfinished),
+        "workers": [asdict(worker) for worker in workers],
+        "seconds_to_go": _seconds_to_go(history, unfinished, len(workers)),
     }
 
 
 def trials(opened: OpenStudy) -> list[dict[str, Any]]:
     """Every trial, in the order of the numbers."""
-    return [_row(trial) for trial in opened.optuna_study().get_trials(deepcopy=False)]
+    return [_row(trial) for trial in _history(opened)]
 
 
 def export(opened: OpenStudy) -> dict[str, Any]:
@@ -66,8 +64,8 @@ def export(opened: OpenStudy) -> dict[str, Any]:
     Raises:
         GlossTuneError: if no trial is complete yet.
     """
-    best = best_trial(opened)
-    now = trial_counts(opened)
+    history = _history(opened)
+    best, now = _best(history), _counted(history)
     if best is None:
         raise GlossTuneError(_nothing_to_export(opened, now))
     spec = opened.spec
@@ -102,11 +100,32 @@ def hyperparameters(spec: StudySpec, params: Mapping[str, Value]) -> dict[str, V
 
 
 def best_trial(opened: OpenStudy) -> FrozenTrial | None:
-    """The complete trial with the highest value; None while there is none."""
-    try:
-        return opened.optuna_study().best_trial
-    except ValueError:
-        return None
+    """The complete trial with the highest value, of equal ones the earlier; None while there is none."""
+    return _best(_history(opened))
+
+
+def _history(opened: OpenStudy) -> list[FrozenTrial]:
+    return opened.optuna_study().get_trials(deepcopy=False)
+
+
+def _best(history: Sequence[FrozenTrial]) -> FrozenTrial | None:
+    complete = [trial for trial in history if trial.state == TrialState.COMPLETE]
+    return max(complete, key=lambda trial: (trial.values[0], -trial.number), default=None)
+
+
+def _counted(history: Sequence[FrozenTrial]) -> dict[str, int]:
+    return _named(Counter(trial.state for trial in history))
+
+
+def _named(now: Mapping[TrialState, int]) -> dict[str, int]:
+    return {
+        "budget": sum(now.values()),
+        "complete": now[TrialState.COMPLETE],
+        "pruned": now[TrialState.PRUNED],
+        "failed": now[TrialState.FAIL],
+        "running": now[TrialState.RUNNING],
+        "waiting": now[TrialState.WAITING],
+    }
 
 
 def _row(trial: FrozenTrial) -> dict[str, Any]:
@@ -126,13 +145,12 @@ def _row(trial: FrozenTrial) -> dict[str, Any]:
     }
 
 
-def _seconds_to_go(opened: OpenStudy, unfinished: int) -> float | None:
+def _seconds_to_go(history: Sequence[FrozenTrial], unfinished: int, workers: int) -> float | None:
     """From the pace of the finished trials so far and the workers present; None before there is a pace."""
     if not unfinished:
         return 0.0
-    finished = [t for t in opened.optuna_study().get_trials(deepcopy=False) if t.state.is_finished()]
-    seconds = [float(t.user_attrs["seconds"]) for t in finished if "seconds" in t.user_attrs]
-    workers = len(present(opened.storage, opened.study_id, opened.spec.lease))
+    finished = [trial for trial in history if trial.state.is_finished()]
+    seconds = [float(trial.user_attrs["seconds"]) for trial in finished if "seconds" in trial.user_attrs]
     if not seconds or not workers:
         return None
     return round(sum(seconds) / len(seconds) * unfinished / min(workers, unfinished), 1)

@@ -1,19 +1,27 @@
 """Who is working on a study: one attribute of the study per worker, renewed with its lease.
 
-Being on the roster decides nothing; leases do (see :mod:`gloss_tune.study.queue`). It is what ``status`` shows.
+It is what ``status`` shows. Leases decide who holds a trial (see :mod:`gloss_tune.study.queue`); the roster only
+shortens the wait for one where a worker's process is known to have ended.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 import sqlalchemy
 from optuna.storages._rdb import models
 
+from gloss_tune.processes import ProcessIdentity, is_gone
+from gloss_tune.study.patience import patient
 from gloss_tune.study.queue import database_now
-from gloss_tune.study.storage import SharedStorage
+from gloss_tune.study.shared_storage import SharedStorage
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
 
 _Attribute = models.StudySystemAttributeModel
 _PREFIX = "gloss_tune:worker:"
@@ -30,6 +38,7 @@ class WorkerEntry:
         device: what it computes on.
         trial: number of the trial that it runs, None between two.
         epoch: the last epoch that it finished in that trial, 0 before the first.
+        machine: within which ``pid`` is its own (see :mod:`gloss_tune.processes`).
     """
 
     id: str
@@ -38,8 +47,15 @@ class WorkerEntry:
     device: str
     trial: int | None = None
     epoch: int = 0
+    machine: str = ""
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether its process has surely ended, as far as this machine can tell."""
+        return is_gone(ProcessIdentity(self.host, self.machine, self.pid))
 
 
+@patient
 def sign_in(storage: SharedStorage, study_id: int, entry: WorkerEntry) -> None:
     """Write or renew the worker's entry."""
     with storage.transaction() as session:
@@ -55,6 +71,7 @@ def sign_in(storage: SharedStorage, study_id: int, entry: WorkerEntry) -> None:
             row.value_json = stored
 
 
+@patient
 def sign_out(storage: SharedStorage, study_id: int, worker_id: str) -> None:
     """Remove the worker's entry."""
     with storage.transaction() as session:
@@ -65,15 +82,45 @@ def sign_out(storage: SharedStorage, study_id: int, worker_id: str) -> None:
         )
 
 
+@patient
 def present(storage: SharedStorage, study_id: int, lease: float) -> list[WorkerEntry]:
     """The workers heard of within one lease, by the database's clock, in the order of their ids."""
     with storage.transaction() as session:
         deadline = database_now(session) - timedelta(seconds=lease)
-        rows = session.scalars(
-            sqlalchemy.select(_Attribute.value_json).where(
-                _Attribute.study_id == study_id, _Attribute.key.startswith(_PREFIX, autoescape=True)
-            )
+        return [entry for entry, seen in _entries(session, study_id) if seen >= deadline]
+
+
+@patient
+def gone_from_here(storage: SharedStorage, study_id: int) -> set[str]:
+    """Ids of the workers whose processes have ended on this machine: nobody needs to wait for their leases to end."""
+    with storage.transaction() as session:
+        return {entry.id for entry, _ in _entries(session, study_id) if entry.is_gone}
+
+
+@patient
+def strike_off(storage: SharedStorage, study_id: int, gone: Collection[str], silent: float) -> None:
+    """Remove the entries of these workers, and of all that have been silent for that many seconds."""
+    with storage.transaction() as session:
+        deadline = database_now(session) - timedelta(seconds=silent)
+        keys = [
+            _PREFIX + entry.id
+            for entry, seen in _entries(session, study_id)
+            if entry.id in gone or seen < deadline
+        ]
+        session.execute(
+            sqlalchemy.delete(_Attribute).where(_Attribute.study_id == study_id, _Attribute.key.in_(keys))
         )
-        entries = [json.loads(row) for row in rows]
-    alive = [e for e in entries if datetime.fromisoformat(e.pop("seen")) >= deadline]
-    return sorted((WorkerEntry(**e) for e in alive), key=lambda entry: entry.id)
+
+
+def _entries(session: Session, study_id: int) -> list[tuple[WorkerEntry, datetime]]:
+    rows = session.scalars(
+        sqlalchemy.select(_Attribute.value_json).where(
+            _Attribute.study_id == study_id, _Attribute.key.startswith(_PREFIX, autoescape=True)
+        )
+    )
+    found = []
+    for row in rows:
+        stored = json.loads(row)
+        seen = datetime.fromisoformat(stored.pop("seen"))
+        found.append((WorkerEntry(**stored), seen))
+    return sorted(found, key=lambda pair: pair[0].id)

@@ -9,12 +9,14 @@ import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import optuna
 from optuna.distributions import CategoricalDistribution
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
 from optuna.samplers import BaseSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
 from gloss_tune.seeding import derive_seed
+from gloss_tune.study.infeasible import StudyWithInfeasible
 from gloss_tune.study.space import ParameterRange
 from gloss_tune.study.spec import StudySpec
 
@@ -22,6 +24,10 @@ if TYPE_CHECKING:
     from optuna import Study
     from optuna.distributions import BaseDistribution
 
+# Optuna 4 looks at constraints only where it could compute them; ours are stored with the trials
+_CONSTRAINED: dict[str, Any] = (
+    {"constraints_func": lambda trial: (-1.0,)} if optuna.__version__.startswith("4.") else {}
+)
 _REDRAWS = 50
 _LISTED_POINTS = 200_000
 
@@ -38,9 +44,9 @@ def build_sampler(spec: StudySpec, trial_number: int) -> BaseSampler:
         warnings.simplefilter("ignore")  # experimental arguments, chosen knowingly
         inner: BaseSampler
         if spec.sampler == "tpe":
-            inner = TPESampler(seed=seed, multivariate=True, constant_liar=True)
+            inner = TPESampler(seed=seed, multivariate=True, constant_liar=True, **_CONSTRAINED)
         elif spec.sampler == "gp":
-            inner = GPSampler(seed=seed)
+            inner = GPSampler(seed=seed, **_CONSTRAINED)
         elif spec.sampler == "qmc":
             inner = QMCSampler(seed=seed, scramble=True, warn_independent_sampling=False)
         else:
@@ -61,9 +67,9 @@ def build_pruner(spec: StudySpec) -> BasePruner:
 class DistinctSampler(BaseSampler):
     """Draws from another sampler, but never a configuration that the study already has.
 
-    All parameters are drawn together, before the first is written, and checked against every other trial, running
-    ones included. A repeated draw is replaced by a random one, and where those repeat too by one of the points that a
-    finite space has left; only when it has none left are points repeated.
+    All parameters are drawn together and checked against every other trial, running ones included; the storage checks
+    once more when they are written. A repeated draw is replaced by a random one, and where those repeat too by one of
+    the points that a finite space has left; only when it has none left are points repeated.
 
     Args:
         inner: where draws come from.
@@ -89,6 +95,7 @@ class DistinctSampler(BaseSampler):
         queued = {k: v for k, v in trial.system_attrs.get("fixed_params", {}).items() if k in self._space}
         if len(queued) == len(self._space):
             return queued
+        study = StudyWithInfeasible(study)
         trials = study.get_trials(deepcopy=False)
         taken = {self._key(known_params(t)) for t in trials if t.number != trial.number}
         point = {**self._draw_from(self._inner, study, trial), **queued}
@@ -105,7 +112,7 @@ class DistinctSampler(BaseSampler):
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """For Optuna's own ``ask``; workers call :meth:`draw` under the storage's lock."""
+        """For Optuna's own ``ask``; workers call :meth:`draw`."""
         return self.draw(study, trial)
 
     def sample_independent(

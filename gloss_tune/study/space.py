@@ -226,6 +226,13 @@ def grid_size(space: Sequence[ParameterRange]) -> int:
     return most if most > 100 * _LISTED else math.prod(len(searched.grid()) for searched in space)
 
 
+def space_size(space: Sequence[ParameterRange]) -> int | None:
+    """How many points a finite space has; None if it has infinitely many, or more than could be listed."""
+    values = [searched.every_value() for searched in space]
+    listed = [v for v in values if v is not None]
+    return math.prod(map(len, listed)) if len(listed) == len(values) else None
+
+
 def grid_points(space: Sequence[ParameterRange], seed: int) -> list[dict[str, Value]]:
     """Every combination of the ranges' grid values, in an order drawn with ``seed``."""
     names = [r.name for r in space]

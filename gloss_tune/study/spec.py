@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from gloss_tune.errors import SpecError
 from gloss_tune.finetune.config import LOSSES, FinetuneConfig
+from gloss_tune.logging import logger
 from gloss_tune.study.layers import lay_over
 from gloss_tune.study.space import (
     DEFAULT_RANGES,
@@ -26,6 +27,7 @@ from gloss_tune.study.space import (
     default_space,
     grid_size,
     is_number,
+    space_size,
     unused_by,
 )
 
@@ -62,6 +64,9 @@ class StudySpec(BaseModel):
     seed: int = Field(0, ge=0, lt=2**63)
     lease: float = Field(60.0, ge=2.0, le=86_400.0)
     max_attempts: int = Field(10, ge=1)
+    max_failures: int | None = Field(None, ge=1)
+    max_failures_in_a_row: int = Field(10, ge=1)
+    keep: int = Field(0, ge=0)
     rehearse: bool = False
     rehearse_seconds: float = Field(0.0, ge=0.0, le=86_400.0)
     first_trials: tuple[Any, ...] = ()
@@ -163,7 +168,7 @@ def build_spec(*layers: Mapping[str, Any]) -> StudySpec:
         )
     if faults:
         raise SpecError(faults)
-    return _within_grid(spec)
+    return _within_space(spec)
 
 
 def _table(merged: Mapping[str, Any], key: str, faults: list[str]) -> dict[str, Any]:
@@ -309,9 +314,17 @@ def _pydantic_fault(item: Any) -> str:
     return f"{path}: {item['msg'][0].lower()}{item['msg'][1:]}, got {item['input']!r}"
 
 
-def _within_grid(spec: StudySpec) -> StudySpec:
-    """A grid cannot hold more trials than it has points."""
-    if spec.sampler != "grid":
+def _within_space(spec: StudySpec) -> StudySpec:
+    """A finite space cannot hold more trials than it has points; none is tried twice."""
+    size = grid_size(spec.ranges) if spec.sampler == "grid" else space_size(spec.ranges)
+    if size is None or spec.trials <= size:
         return spec
-    size = grid_size(spec.ranges)
-    return spec if spec.trials <= size else spec.model_copy(update={"trials": size})
+    what = "grid" if spec.sampler == "grid" else "space"
+    logger.warning(
+        "The %s has %d points in all, so that the study has %d trials instead of %d.",
+        what,
+        size,
+        size,
+        spec.trials,
+    )
+    return spec.model_copy(update={"trials": size})

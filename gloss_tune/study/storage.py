@@ -7,129 +7,58 @@ first start on an empty database happens once.
 
 from __future__ import annotations
 
-import contextlib
+import os
+import sqlite3
 import time
-import warnings
-from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sqlalchemy
 from alembic.util import CommandError
-from filelock import FileLock
 from optuna.exceptions import StorageInternalError
-from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
-from optuna.trial import TrialState
 from sqlalchemy import event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, IntegrityError, OperationalError, ProgrammingError, SQLAlchemyError
 
-from gloss_tune.errors import GlossTuneError, StorageError
+from gloss_tune.errors import StorageError
+from gloss_tune.filesystem import network_filesystem
 from gloss_tune.logging import redact
-
-if TYPE_CHECKING:
-    from optuna.distributions import BaseDistribution
-    from sqlalchemy.orm import Session
+from gloss_tune.study.shared_storage import SharedStorage, exclusive
 
 _BUSY_SECONDS = 300.0
 _FIRST_START_TRIES = 20
+_LONGEST_URL = 10_000
+_SMALLEST_PAGE = 512
+#: Set by ``--force``: use an SQLite file on a network file system all the same; child processes inherit it.
+FORCE_VARIABLE = "GLOSS_TUNE_FORCE"
+# A worker that is suspended inside a transaction must not hold up the others; a silent network is a broken one.
+_POSTGRES = {
+    "application_name": "gloss-tune",
+    "connect_timeout": 15,
+    "options": "-c timezone=UTC -c idle_in_transaction_session_timeout=30s",
+    "keepalives_idle": 15,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
 _EXAMPLES = "for example sqlite:///gloss-tune.db or postgresql://user@host/database"
-# any constant will do: it names our one advisory lock in a Postgres server
-_ADVISORY_LOCK = 0x676C6F7373
-
-
-class LeaseLostError(GlossTuneError):
-    """This worker no longer holds the trial that it tried to write to; another one may be running it."""
-
-
-class SharedStorage(RDBStorage):
-    """Optuna's database storage, with a fence around every write to a trial.
-
-    A claim gives a worker an attempt number. As long as the worker is registered here as the holder, each write to
-    that trial first checks, inside the same transaction and under the row's lock, that the trial is still running
-    and on the same attempt; a worker that slept past its lease gets :class:`LeaseLostError` and changes nothing.
-    """
-
-    def __init__(self, url: URL, engine_kwargs: dict[str, Any], **options: Any) -> None:
-        self._held: dict[int, int] = {}
-        self.redacted_url = redact(url.render_as_string(hide_password=True))
-        # Optuna runs the URL through str.format: braces of a path or password must survive that
-        plain = url.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            super().__init__(plain, engine_kwargs=engine_kwargs, **options)
-
-    def hold(self, trial_id: int, attempt: int) -> None:
-        """From now on, write to this trial only while it is running on this attempt."""
-        self._held[trial_id] = attempt
-
-    def let_go(self, trial_id: int) -> None:
-        """Forget that this process held the trial."""
-        self._held.pop(trial_id, None)
-
-    def check_trial_is_updatable(self, trial_id: int, trial_state: TrialState) -> None:
-        """Optuna calls this inside the transaction of every write to a trial."""
-        attempt = self._held.get(trial_id)
-        if attempt is None:
-            super().check_trial_is_updatable(trial_id, trial_state)
-            return
-        session = self.scoped_session()
-        trial = models.TrialModel.find_or_raise_by_id(trial_id, session, for_update=True)
-        session.refresh(trial)
-        if trial.state != TrialState.RUNNING or number_attribute(session, trial_id, "attempts") != attempt:
-            raise LeaseLostError(
-                f"The lease on trial {trial.number} was lost (attempt {attempt}); its result is dropped"
-            )
-
-    def set_params(
-        self, trial_id: int, params: Mapping[str, Any], space: Mapping[str, BaseDistribution]
-    ) -> None:
-        """Write all parameters of a trial in one transaction."""
-        with self.transaction() as session:
-            for name, value in params.items():
-                distribution = space[name]
-                self._set_trial_param_without_commit(
-                    session, trial_id, name, distribution.to_internal_repr(value), distribution
-                )
-
-    @contextlib.contextmanager
-    def transaction(self) -> Iterator[Session]:
-        """One transaction on this thread's session: committed at the end, rolled back on any error."""
-        session = self.scoped_session()
-        try:
-            yield session
-            session.commit()
-        except BaseException:
-            session.rollback()
-            raise
-        finally:
-            session.close()
-
-    @contextlib.contextmanager
-    def exclusive(self) -> Iterator[None]:
-        """Keep every other process on this database out of the same block; released if this one dies."""
-        with _exclusive(self.engine):
-            yield
-
-
-def number_attribute(session: Session, trial_id: int, key: str) -> int:
-    """A whole number among a trial's user attributes, such as ``attempts``; 0 where there is none."""
-    attribute = models.TrialUserAttributeModel
-    stored = session.scalar(
-        sqlalchemy.select(attribute.value_json).where(attribute.trial_id == trial_id, attribute.key == key)
-    )
-    return 0 if stored is None else int(stored)
 
 
 def parse_storage_url(text: str) -> URL:
     """The URL, with the driver filled in.
 
+    Args:
+        text: the URL, or ``@FILE`` for a file that holds it, as secrets are often given to containers.
+
     Raises:
-        StorageError: if it is malformed, or names a database that is not supported.
+        StorageError: if it is malformed, names a database that is not supported, or its file cannot be read.
     """
+    text = text.strip()
+    if text.startswith("@"):
+        text = _read_url(text[1:])
     try:
-        url = make_url(text.strip().encode().decode())  # what is no UTF-8 is no URL
+        url = make_url(text.encode().decode())  # what is no UTF-8 is no URL
     except (ArgumentError, ValueError):
         # what cannot be parsed may hold a password anywhere, so none of it is repeated
         raise StorageError(
@@ -143,6 +72,20 @@ def parse_storage_url(text: str) -> URL:
     if "@" in (url.host or ""):
         raise StorageError("The storage's host holds an '@'; write an '@' of the password as %40")
     return url.set(drivername="postgresql+psycopg")
+
+
+def _read_url(name: str) -> str:
+    try:
+        with Path(name).expanduser().open(encoding="utf-8") as file:
+            lines = file.read(_LONGEST_URL).split()
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or "it is no text file"
+        raise StorageError(
+            f"The storage's URL was to be read from file {name!r}, which cannot be read: {reason}"
+        ) from None
+    if len(lines) != 1:
+        raise StorageError(f"File {name!r} must hold the storage's URL and nothing else, {_EXAMPLES}")
+    return lines[0]
 
 
 def _checked_sqlite(url: URL) -> URL:
@@ -161,7 +104,7 @@ def open_storage(text: str, *, create: bool = False, read_only: bool = False) ->
     Args:
         text: a database URL.
         create: make the database's tables if it has none yet; without it, an empty place is an error.
-        read_only: never wait for writers (SQLite).
+        read_only: never wait for writers (SQLite), and ask nothing of the file system.
 
     Raises:
         StorageError: if the URL is malformed, nothing answers there, or the database belongs to another tool or to
@@ -171,6 +114,8 @@ def open_storage(text: str, *, create: bool = False, read_only: bool = False) ->
     shown = redact(url.render_as_string(hide_password=True))
     try:
         _check_place(url, shown, create)
+        if not read_only:
+            _check_filesystem(url, shown)
         return _open(url, shown, create=create, read_only=read_only)
     except ModuleNotFoundError as error:
         raise StorageError(
@@ -195,12 +140,40 @@ def _check_place(url: URL, shown: str, create: bool) -> None:
         raise StorageError(
             f"Storage {shown} does not exist; 'gloss-tune create' makes it, or name another by --storage"
         )
-    if path.exists() and path.stat().st_size:
-        with path.open("rb") as file:
-            if file.read(16) != b"SQLite format 3\0":
-                raise StorageError(
-                    f"Storage {shown}: {path} exists and is not an SQLite database; name another file"
-                )
+    if path.exists() and path.stat().st_size and not _is_sqlite(path):
+        raise StorageError(f"Storage {shown}: {path} exists and is not an SQLite database; name another file")
+
+
+def _is_sqlite(path: Path) -> bool:
+    """Asked of SQLite itself.
+
+    Opening the file directly would be a disaster: closing it again drops every lock that this process's own
+    connections hold on it, and then other processes delete the log that these still write to
+    (https://sqlite.org/howtocorrupt.html, section 2.2).
+    """
+    if path.stat().st_size < _SMALLEST_PAGE:  # which SQLite would take for an empty database
+        return False
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+    try:
+        connection.execute("PRAGMA schema_version")
+    except sqlite3.DatabaseError as error:
+        return "not a database" not in str(error)  # another trouble is for the real connection to report
+    finally:
+        connection.close()
+    return True
+
+
+def _check_filesystem(url: URL, shown: str) -> None:
+    """SQLite's locks and its write-ahead log work within one machine only."""
+    if url.get_backend_name() != "sqlite" or os.environ.get(FORCE_VARIABLE):
+        return
+    kind = network_filesystem(Path(str(url.database)))
+    if kind is not None:
+        raise StorageError(
+            f"Storage {shown} lies on a network file system ({kind}), where SQLite loses data when several "
+            "machines write. Use a local disk for one machine or Postgres for many; --force uses it all the same, "
+            "from one machine"
+        )
 
 
 def _open(url: URL, shown: str, *, create: bool, read_only: bool) -> SharedStorage:
@@ -208,14 +181,13 @@ def _open(url: URL, shown: str, *, create: bool, read_only: bool) -> SharedStora
     if sqlite:
         kwargs: dict[str, Any] = {"connect_args": {"timeout": _BUSY_SECONDS}}
     else:
-        connect = {"connect_timeout": 15, "application_name": "gloss-tune", "options": "-c timezone=UTC"}
-        kwargs = {"pool_pre_ping": True, "pool_size": 3, "connect_args": connect}
+        kwargs = {"pool_pre_ping": True, "pool_size": 3, "connect_args": _POSTGRES}
     probe = sqlalchemy.create_engine(url, **kwargs)
     try:
         if not create and not _look(probe, shown):
             raise StorageError(f"Storage {shown} holds no study yet; 'gloss-tune create' makes one")
         if create and not _look(probe, shown):
-            with _exclusive(probe):
+            with exclusive(probe):
                 _first_start(url, kwargs)
     finally:
         probe.dispose()
@@ -307,20 +279,3 @@ def _make_atomic(engine: sqlalchemy.Engine, read_only: bool) -> None:
         connection.exec_driver_sql(begin)
 
     engine.dispose()  # connections opened before the hooks
-
-
-@contextlib.contextmanager
-def _exclusive(engine: sqlalchemy.Engine) -> Iterator[None]:
-    if engine.dialect.name == "sqlite":
-        with FileLock(f"{engine.url.database}.lock"):
-            yield
-        return
-    with engine.connect() as connection:
-        connection.execute(sqlalchemy.select(sqlalchemy.func.pg_advisory_lock(_ADVISORY_LOCK)))
-        connection.commit()  # the lock belongs to the session; no transaction should stay open meanwhile
-        try:
-            yield
-        finally:
-            with contextlib.suppress(SQLAlchemyError):  # a dead connection has let go of its lock already
-                connection.execute(sqlalchemy.select(sqlalchemy.func.pg_advisory_unlock(_ADVISORY_LOCK)))
-                connection.commit()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -14,8 +14,8 @@ from optuna.trial import FrozenTrial
 from gloss_tune.finetune.config import EpochReport
 from gloss_tune.study.create import create
 from gloss_tune.study.opened import OpenStudy, open_study
+from gloss_tune.study.shared_storage import SharedStorage
 from gloss_tune.study.spec import build_spec
-from gloss_tune.study.storage import SharedStorage
 
 METRICS = {
     "train_loss": 0.5,
@@ -45,6 +45,22 @@ def all_connections_closed() -> Iterator[None]:
     for storage in opened:
         storage.remove_session()
         storage.engine.dispose()
+
+
+@pytest.fixture(autouse=True)
+def server_up_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test's server has just started, and leases are judged from then on; here they are aged by hand."""
+    monkeypatch.setattr("gloss_tune.study.recovery.server_started", lambda session: datetime.min)
+
+
+#: What the files of a study named "study" are called.
+FILES = "study.0"
+
+
+@pytest.fixture(autouse=True)
+def known_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each study's files have a name of their own; here it is known."""
+    monkeypatch.setattr("gloss_tune.study.opened.new_identifier", lambda: "0")
 
 
 def make(url: str, name: str = "study", **layer: Any) -> OpenStudy:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,17 +12,13 @@ from gloss_tune.errors import DeviceMemoryError, NonFiniteLossError
 from gloss_tune.finetune.config import EpochReport
 from gloss_tune.study.objective import Ending, Interrupted, ask, run_trial, tell
 from gloss_tune.study.opened import OpenStudy
-from gloss_tune.study.queue import claim, give_back, reap
+from gloss_tune.study.queue import claim, give_back
 from gloss_tune.study.reading import trials as read_trials
-from gloss_tune.study.storage import LeaseLostError
+from gloss_tune.study.recovery import reap
+from gloss_tune.study.shared_storage import LeaseLostError
 from tests.integration.studies import ScriptedRun, age, join, make, trial_of
 
 NAN = math.nan
-
-
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path}/study.db"
 
 
 def run(opened: OpenStudy, script: ScriptedRun, **hooks: Any) -> tuple[int, Ending]:

@@ -13,10 +13,13 @@ import sqlalchemy
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState
 
+from gloss_tune.study.budget import counts, create_study
 from gloss_tune.study.objective import Ending, ask, tell
 from gloss_tune.study.opened import OpenStudy
-from gloss_tune.study.queue import Claim, claim, counts, create_study, forget_reports, give_back, reap, renew
-from gloss_tune.study.storage import LeaseLostError, open_storage
+from gloss_tune.study.queue import Claim, claim, forget_reports, give_back, renew
+from gloss_tune.study.recovery import reap
+from gloss_tune.study.shared_storage import LeaseLostError
+from gloss_tune.study.storage import open_storage
 from tests.integration.studies import METRICS, age, contents, join, make, trial_of
 
 LEASE = 30.0

@@ -6,6 +6,7 @@ import json
 import math
 from typing import Any
 
+import optuna
 import pytest
 from optuna.trial import TrialState
 
@@ -16,6 +17,7 @@ from gloss_tune.study.objective import Ending, ask, tell
 from gloss_tune.study.opened import OpenStudy
 from gloss_tune.study.queue import claim
 from gloss_tune.study.reading import export, hyperparameters, status, trials
+from gloss_tune.study.roster import WorkerEntry, sign_in
 from gloss_tune.study.spec import build_spec
 from tests.integration.studies import METRICS, join, make
 
@@ -208,3 +210,43 @@ def test_only_hyperparameters_that_count_are_exported(loss: str, mode: str, abse
     assert not absent & shown.keys()
     assert shown["learning_rate"] == 1e-4
     assert "batch_size" in shown
+
+
+# ── one read, and why a study stopped ──
+
+
+def test_status_and_export_read_the_history_once(mixed: OpenStudy, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads: list[int] = []
+    read = optuna.Study.get_trials
+
+    def counted(self: optuna.Study, *arguments: Any, **options: Any) -> Any:
+        reads.append(1)
+        return read(self, *arguments, **options)
+
+    monkeypatch.setattr(optuna.Study, "get_trials", counted)
+    for report in (status, export):
+        reads.clear()
+        report(mixed)
+        assert len(reads) == 1
+
+
+def test_the_time_to_go_follows_from_the_pace_and_the_workers(storage_url: str) -> None:
+    opened = make(storage_url, trials=6)
+    assert status(opened)["seconds_to_go"] is None
+    end(opened, TrialState.COMPLETE)
+    end(opened, TrialState.FAIL)
+    assert status(opened)["seconds_to_go"] is None  # there is a pace, and nobody to keep it
+    for name in ("a", "b"):
+        sign_in(opened.storage, opened.study_id, WorkerEntry(name, "host", 1, "cpu"))
+    assert status(opened)["seconds_to_go"] == 2.0 * 4 / 2
+
+
+def test_a_study_that_was_stopped_says_why_while_something_waits(storage_url: str) -> None:
+    opened = make(storage_url, trials=3, max_failures=2)
+    assert status(opened)["stopped"] is None
+    end(opened, TrialState.FAIL)
+    assert status(opened)["stopped"] is None
+    end(opened, TrialState.FAIL)
+    assert "max_failures" in status(opened)["stopped"]
+    end(opened, TrialState.COMPLETE)
+    assert status(opened)["stopped"] is None

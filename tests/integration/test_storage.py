@@ -17,8 +17,9 @@ from optuna.storages._rdb import models
 
 from gloss_tune.errors import InputError, StorageError
 from gloss_tune.logging import redact
+from gloss_tune.study.budget import counts
 from gloss_tune.study.opened import open_study
-from gloss_tune.study.queue import claim, counts
+from gloss_tune.study.queue import claim
 from gloss_tune.study.storage import open_storage, parse_storage_url
 from tests.integration.studies import contents, join, make
 

@@ -1,0 +1,122 @@
+"""The budget: exactly the trials that a study was made with, how many of them are where, and when to stop early.
+
+All trials are written, waiting, together with the study. Nobody adds one later, so the count is exact whoever crashes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import sqlalchemy
+from optuna.storages._rdb import models
+from optuna.study import StudyDirection
+from optuna.trial import TrialState
+from sqlalchemy.exc import IntegrityError
+
+from gloss_tune.study.patience import patient
+from gloss_tune.study.queue import Trial
+from gloss_tune.study.shared_storage import SharedStorage, text_attribute
+from gloss_tune.study.spec import StudySpec
+
+# where Study.set_metric_names keeps them
+_METRIC_NAMES = "study:metric_names"
+
+
+def create_study(
+    storage: SharedStorage,
+    name: str,
+    attributes: Mapping[str, Any],
+    budget: int,
+    first_params: Sequence[Mapping[str, Any]],
+    metric: str | None = None,
+) -> bool:
+    """Write a study with its whole budget of waiting trials, or nothing if the name is taken.
+
+    Args:
+        attributes: the study's user attributes.
+        budget: how many trials the study has.
+        first_params: parameters of the first trials; the others draw theirs when claimed.
+        metric: name of the value, for the dashboard's axes.
+
+    Returns:
+        Whether this call made the study.
+    """
+    try:
+        with storage.transaction() as session:
+            if models.StudyModel.find_by_name(name, session) is not None:
+                return False
+            direction = models.StudyDirectionModel(objective=0, direction=StudyDirection.MAXIMIZE)
+            study = models.StudyModel(study_name=name, directions=[direction])
+            session.add(study)
+            session.flush()
+            session.add_all(
+                models.StudyUserAttributeModel(study_id=study.study_id, key=key, value_json=json.dumps(value))
+                for key, value in attributes.items()
+            )
+            if metric is not None:
+                names = json.dumps([metric])
+                session.add(
+                    models.StudySystemAttributeModel(
+                        study_id=study.study_id, key=_METRIC_NAMES, value_json=names
+                    )
+                )
+            trials = [
+                Trial(study_id=study.study_id, number=number, state=TrialState.WAITING)
+                for number in range(budget)
+            ]
+            for trial in trials:  # one by one: a key must rise with its number
+                session.add(trial)
+            session.flush()
+            session.add_all(
+                models.TrialSystemAttributeModel(
+                    trial_id=trial.trial_id, key="fixed_params", value_json=json.dumps(dict(params))
+                )
+                for trial, params in zip(trials, first_params, strict=False)
+            )
+    except IntegrityError:  # another process committed the same name first
+        return False
+    return True
+
+
+@patient
+def counts(storage: SharedStorage, study_id: int) -> dict[TrialState, int]:
+    """How many trials are in each state; a state without trials counts 0."""
+    with storage.transaction() as session:
+        rows = session.execute(
+            sqlalchemy.select(Trial.state, sqlalchemy.func.count().label("trials"))
+            .where(Trial.study_id == study_id)
+            .group_by(Trial.state)
+        )
+        return {**dict.fromkeys(TrialState, 0), **{row.state: row.trials for row in rows}}
+
+
+@patient
+def stop_reason(storage: SharedStorage, study_id: int, spec: StudySpec) -> str | None:
+    """Why no further trial should start: too many have failed; None while all is well."""
+    with storage.transaction() as session:
+        of_study = Trial.study_id == study_id
+        failed = of_study & (Trial.state == TrialState.FAIL)
+        count = session.scalar(sqlalchemy.select(sqlalchemy.func.count()).where(failed)) or 0
+        if not count:
+            return None
+        # from the table: Optuna 5 wraps the column of the class in a plain property
+        newest = (Trial.__table__.c.datetime_complete.desc(), Trial.trial_id.desc())
+        ended = of_study & Trial.state.in_([TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL])
+        row = spec.max_failures_in_a_row
+        last = session.scalars(sqlalchemy.select(Trial.state).where(ended).order_by(*newest).limit(row))
+        in_a_row = list(last) == [TrialState.FAIL] * row
+        if not in_a_row and (spec.max_failures is None or count < spec.max_failures):
+            return None
+        trial = session.scalars(sqlalchemy.select(Trial).where(failed).order_by(*newest).limit(1)).one()
+        error = text_attribute(session, trial.trial_id, "error") or "an unknown error"
+        rule = (
+            f"{row} trials in a row have failed (max_failures_in_a_row)"
+            if in_a_row
+            else f"{count} trials have failed (max_failures)"
+        )
+        return (
+            f"{rule}, the last one, trial {trial.number}, with: {error}. "
+            "Mend the cause; 'gloss-tune reap --failed' then requeues them"
+        )

@@ -1,0 +1,150 @@
+"""Wait for a storage that is away for a while, and go on: a restarted server must not cost a trial."""
+
+from __future__ import annotations
+
+import functools
+import threading
+import time
+from collections.abc import Callable
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
+
+from optuna.exceptions import StorageInternalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+
+from gloss_tune.errors import GlossTuneError
+from gloss_tune.logging import logger
+
+Result = TypeVar("Result")
+Parameters = ParamSpec("Parameters")
+
+_FIRST_PAUSE = 0.1
+_LONGEST_PAUSE = 5.0
+_SLICE = 0.1
+_SAY_AGAIN_SECONDS = 60.0
+# SQLite's words for a mistake of ours, for which it has the same exception as for a full disk
+_NOT_AN_OUTAGE = ("no such table", "no such column", "syntax error")
+
+
+class StorageLostError(GlossTuneError):
+    """The storage was away for longer than anyone waits; leases run out, and the trials will be requeued."""
+
+
+class Patience:
+    """Repeats operations on a storage until they succeed, for as long as it is worth it.
+
+    Args:
+        seconds: how long to wait in one go; 0 raises the first error, as commands that only look want it.
+        must_leave: asked while waiting; True ends the wait at once.
+        name: of the storage, without its password.
+    """
+
+    def __init__(self, seconds: float, must_leave: Callable[[], bool], name: str) -> None:
+        self._seconds = seconds
+        self._must_leave = must_leave
+        self._name = name
+        self._inside = threading.local()
+        self._lock = threading.Lock()
+        self._away_since: float | None = None
+        self._said = 0.0
+        self._back_at: float | None = None
+        self._given_up = False
+
+    @property
+    def seconds_since_return(self) -> float:
+        """How long the storage has been back since it was last away, for this process; infinite if it never was."""
+        return float("inf") if self._back_at is None else time.monotonic() - self._back_at
+
+    def __call__(self, operation: Callable[[], Result]) -> Result:
+        """Run ``operation``, which must do no harm when it is repeated after a success that nobody heard of.
+
+        Raises:
+            StorageLostError: the storage stayed away.
+        """
+        if self._seconds <= 0 or getattr(self._inside, "running", False):
+            return operation()  # the outermost call repeats the whole transaction
+        self._inside.running = True
+        try:
+            return self._repeat(operation)
+        finally:
+            self._inside.running = False
+
+    def _repeat(self, operation: Callable[[], Result]) -> Result:
+        start, pause = time.monotonic(), _FIRST_PAUSE
+        while True:
+            try:
+                result = operation()
+            except Exception as error:
+                reason = outage(error)
+                if reason is None:
+                    raise
+                waited = time.monotonic() - start
+                if self._given_up or waited >= self._seconds or self._must_leave():
+                    self._given_up = True  # what is left to do, such as signing out, waits no more
+                    raise StorageLostError(
+                        f"Storage {self._name} has not answered for {waited:.0f} s ({reason}). Nothing that was "
+                        "stored is lost: trials are requeued when their leases end; start workers again when it is back"
+                    ) from error
+                self._say_away(reason)
+                self._sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+            else:
+                self._given_up = False
+                self._say_back()
+                return result
+
+    def _sleep(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and not self._must_leave():
+            time.sleep(_SLICE)
+
+    def _say_away(self, reason: str) -> None:
+        with self._lock:
+            now = time.monotonic()
+            if self._away_since is None:
+                self._away_since = now
+            elif now - self._said < _SAY_AGAIN_SECONDS:
+                return
+            self._said = now
+            logger.warning("Storage %s does not answer (%s); waiting for it.", self._name, reason)
+
+    def _say_back(self) -> None:
+        if self._away_since is None:
+            return
+        with self._lock:
+            if self._away_since is not None:
+                self._back_at = time.monotonic()
+                away, self._away_since = self._back_at - self._away_since, None
+                logger.warning("Storage %s answers again, after %.0f s.", self._name, away)
+
+
+class HasPatience(Protocol):
+    """A storage with a patience of its own."""
+
+    patience: Patience
+
+
+Storage = TypeVar("Storage", bound=HasPatience)
+
+
+def patient(
+    function: Callable[Concatenate[Storage, Parameters], Result],
+) -> Callable[Concatenate[Storage, Parameters], Result]:
+    """Let a storage's method, or a function whose first argument is a storage, wait as that storage does."""
+
+    @functools.wraps(function)
+    def waits(storage: Storage, /, *arguments: Parameters.args, **options: Parameters.kwargs) -> Result:
+        return storage.patience(lambda: function(storage, *arguments, **options))
+
+    return waits
+
+
+def outage(error: BaseException) -> str | None:
+    """Why a storage does not answer, in one line; None if the error means something else."""
+    if isinstance(error, StorageInternalError):
+        return None if error.__cause__ is None else outage(error.__cause__)
+    broken = isinstance(error, OperationalError | InterfaceError)
+    if not broken and not (isinstance(error, DBAPIError) and error.connection_invalidated):
+        return None
+    lines = str(getattr(error, "orig", None) or error).strip().splitlines()
+    reason = lines[0] if lines else type(error).__name__
+    return None if reason.startswith(_NOT_AN_OUTAGE) else reason

@@ -1,0 +1,203 @@
+"""Optuna's database storage as a study's workers need it: fenced, patient, and with transactions of our own.
+
+**Fenced.** Each write to a claimed trial first checks, under the row's lock, that the claim still holds.
+**Patient.** A database that restarts or cannot be reached is waited for (see :mod:`gloss_tune.study.patience`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy
+from filelock import FileLock
+from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages._rdb import models
+from optuna.trial import TrialState
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import SQLAlchemyError
+
+from gloss_tune.errors import GlossTuneError
+from gloss_tune.logging import redact
+from gloss_tune.study.patience import Patience, patient
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+    from sqlalchemy.orm import Session
+
+# any constant will do: it names our one advisory lock in a Postgres server
+_ADVISORY_LOCK = 0x676C6F7373
+
+
+class LeaseLostError(GlossTuneError):
+    """This worker no longer holds the trial that it tried to write to; another one may be running it."""
+
+
+class SharedStorage(RDBStorage):
+    """Optuna's database storage, with a fence around every write to a trial.
+
+    A claim gives a worker an attempt number. As long as the worker is registered here as the holder, each write to
+    that trial first checks, inside the same transaction and under the row's lock, that the trial is still running
+    and on the same attempt; a worker that slept past its lease gets :class:`LeaseLostError` and changes nothing.
+
+    Args:
+        url: of the database.
+        engine_kwargs: for SQLAlchemy.
+        options: for Optuna's storage.
+    """
+
+    def __init__(self, url: URL, engine_kwargs: dict[str, Any], **options: Any) -> None:
+        self._held: dict[int, int] = {}
+        self.redacted_url = redact(url.render_as_string(hide_password=True))
+        self.patience = Patience(0.0, lambda: True, self.redacted_url)
+        # Optuna runs the URL through str.format: braces of a path or password must survive that
+        plain = url.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            super().__init__(plain, engine_kwargs=engine_kwargs, **options)
+
+    def be_patient(self, seconds: float, must_leave: Callable[[], bool]) -> None:
+        """From now on, wait for the database where it is away; ``must_leave`` ends a wait early."""
+        self.patience = Patience(seconds, must_leave, self.redacted_url)
+
+    @property
+    def held(self) -> list[int]:
+        """The trials that this process holds."""
+        return list(self._held)
+
+    def hold(self, trial_id: int, attempt: int) -> None:
+        """From now on, write to this trial only while it is running on this attempt."""
+        self._held[trial_id] = attempt
+
+    def let_go(self, trial_id: int) -> None:
+        """Forget that this process held the trial."""
+        self._held.pop(trial_id, None)
+
+    def check_trial_is_updatable(self, trial_id: int, trial_state: TrialState) -> None:
+        """Optuna calls this inside the transaction of every write to a trial."""
+        attempt = self._held.get(trial_id)
+        if attempt is None:
+            super().check_trial_is_updatable(trial_id, trial_state)
+            return
+        session = self.scoped_session()
+        trial = models.TrialModel.find_or_raise_by_id(trial_id, session, for_update=True)
+        session.refresh(trial)
+        if trial.state != TrialState.RUNNING or number_attribute(session, trial_id, "attempts") != attempt:
+            raise LeaseLostError(
+                f"The lease on trial {trial.number} was lost (attempt {attempt}); its result is dropped"
+            )
+
+    @patient
+    def set_params(
+        self,
+        trial_id: int,
+        params: Mapping[str, Any],
+        space: Mapping[str, BaseDistribution],
+        *,
+        distinct: bool = True,
+    ) -> bool:
+        """Write the parameters that a trial drew, all of them.
+
+        Args:
+            distinct: write nothing if another trial of the study has the same.
+
+        Returns:
+            False if another trial has them; others must be drawn.
+        """
+        trial = models.TrialModel
+        internal = {name: space[name].to_internal_repr(value) for name, value in params.items()}
+        with self.transaction() as session:
+            study_id = session.scalar(sqlalchemy.select(trial.study_id).where(trial.trial_id == trial_id))
+            # one drawing at a time may look and write (SQLite: the transaction itself sees to that)
+            session.execute(
+                sqlalchemy.select(models.StudyModel.study_id)
+                .where(models.StudyModel.study_id == study_id)
+                .with_for_update(key_share=True)
+            )
+            same = sqlalchemy.select(trial.trial_id).where(
+                trial.study_id == study_id,
+                trial.trial_id != trial_id,
+                *(_has_param(name, value) for name, value in internal.items()),
+            )
+            if distinct and session.scalar(same.limit(1)) is not None:
+                return False
+            for name, value in internal.items():
+                self._set_trial_param_without_commit(session, trial_id, name, value, space[name])
+        return True
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[Session]:
+        """One transaction on this thread's session: committed at the end, rolled back on any error."""
+        session = self.scoped_session()
+        try:
+            yield session
+            session.commit()
+        except BaseException:
+            session.rollback()
+            raise
+        finally:
+            session.close()
+
+    @contextlib.contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Keep every other process on this database out of the same block; released if this one dies."""
+        with exclusive(self.engine):
+            yield
+
+
+def _has_param(name: str, value: float) -> sqlalchemy.ColumnElement[bool]:
+    """Whether a trial drew this value, in Optuna's internal representation."""
+    param = models.TrialParamModel
+    return (
+        sqlalchemy.select(param.param_id)
+        .where(
+            param.trial_id == models.TrialModel.trial_id,
+            param.param_name == name,
+            param.param_value == value,
+        )
+        .exists()
+    )
+
+
+# All that Optuna itself asks of a storage waits as well; repeating any of it does no harm.
+for _name in (*sorted(BaseStorage.__abstractmethods__), "_get_trials", "get_best_trial"):
+    setattr(SharedStorage, _name, patient(getattr(RDBStorage, _name)))
+
+
+def number_attribute(session: Session, trial_id: int, key: str) -> int:
+    """A whole number among a trial's user attributes, such as ``attempts``; 0 where there is none."""
+    return int(_attribute(session, trial_id, key) or 0)
+
+
+def text_attribute(session: Session, trial_id: int, key: str) -> str | None:
+    """A text among a trial's user attributes, such as ``worker``; None where there is none."""
+    stored = _attribute(session, trial_id, key)
+    return None if stored is None else str(json.loads(stored))
+
+
+def _attribute(session: Session, trial_id: int, key: str) -> str | None:
+    attribute = models.TrialUserAttributeModel
+    return session.scalar(
+        sqlalchemy.select(attribute.value_json).where(attribute.trial_id == trial_id, attribute.key == key)
+    )
+
+
+@contextlib.contextmanager
+def exclusive(engine: sqlalchemy.Engine) -> Iterator[None]:
+    """Keep every other process on this database out of the block; released if this one dies."""
+    if engine.dialect.name == "sqlite":
+        with FileLock(f"{engine.url.database}.lock"):
+            yield
+        return
+    with engine.connect() as connection:
+        connection.execute(sqlalchemy.select(sqlalchemy.func.pg_advisory_lock(_ADVISORY_LOCK)))
+        connection.commit()  # the lock belongs to the session; no transaction should stay open meanwhile
+        try:
+            yield
+        finally:
+            with contextlib.suppress(SQLAlchemyError):  # a dead connection has let go of its lock already
+                connection.execute(sqlalchemy.select(sqlalchemy.func.pg_advisory_unlock(_ADVISORY_LOCK)))
+                connection.commit()

@@ -1,0 +1,262 @@
+"""Trials that come back: from workers that are gone, from answers that got lost, from failures that were mended."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy
+from optuna.storages._rdb import models
+from optuna.trial import TrialState
+from sqlalchemy.exc import OperationalError
+
+from gloss_tune.processes import this_process
+from gloss_tune.study import queue
+from gloss_tune.study.budget import stop_reason
+from gloss_tune.study.objective import Ending, ask, tell
+from gloss_tune.study.opened import OpenStudy
+from gloss_tune.study.queue import Claim, claim, renew
+from gloss_tune.study.recovery import requeue_failed, requeue_lost
+from gloss_tune.study.roster import WorkerEntry, present, sign_in
+from gloss_tune.study.shared_storage import SharedStorage
+from tests.integration.studies import age, join, make, trial_of
+
+COMPLETE = Ending(TrialState.COMPLETE, 0.75)
+
+
+def take(opened: OpenStudy, worker: str = "w") -> Claim:
+    claimed = claim(opened.storage, opened.study_id, worker)
+    assert claimed is not None
+    return claimed
+
+
+def end(opened: OpenStudy, ending: Ending = COMPLETE) -> Claim:
+    """Claim one trial and end it."""
+    claimed = take(opened)
+    trial, _ = ask(opened, claimed)
+    tell(opened, trial, claimed, ending, 1.0, {})
+    return claimed
+
+
+def fail(opened: OpenStudy, reason: str = "NonFiniteLossError: nan", **options: Any) -> Claim:
+    return end(opened, Ending(TrialState.FAIL, reason=reason, **options))
+
+
+def states(opened: OpenStudy) -> str:
+    return "".join(t.state.name[0] for t in opened.storage.get_all_trials(opened.study_id))
+
+
+# ── workers that are gone ──
+
+
+def signed_in(opened: OpenStudy, worker: str, pid: int, machine: str | None = None) -> None:
+    me = this_process()
+    entry = WorkerEntry(worker, me.host, pid, "cpu", machine=me.machine if machine is None else machine)
+    sign_in(opened.storage, opened.study_id, entry)
+
+
+@pytest.fixture
+def dead_pid() -> int:
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    return child.pid
+
+
+def test_a_worker_whose_process_ended_here_is_not_waited_for(storage_url: str, dead_pid: int) -> None:
+    opened = make(storage_url, lease=3600)
+    for worker, pid in (("alive", this_process().pid), ("dead", dead_pid)):
+        take(opened, worker)
+        signed_in(opened, worker, pid)
+    assert requeue_lost(join(storage_url)) == [1]
+    assert states(opened) == "RWWW"
+    assert [worker.id for worker in present(opened.storage, opened.study_id, 3600)] == ["alive"]
+    assert trial_of(opened, 1).user_attrs["lost_workers"] == 1
+    assert requeue_lost(opened) == []
+
+
+def test_a_worker_elsewhere_has_its_lease(storage_url: str, dead_pid: int) -> None:
+    opened = make(storage_url, lease=3600)
+    take(opened, "elsewhere")
+    signed_in(opened, "elsewhere", dead_pid, machine="another machine")
+    assert requeue_lost(opened) == []
+    age(opened, 0, 3601)
+    assert requeue_lost(opened) == [0]
+
+
+def test_entries_of_workers_long_silent_are_struck_off(storage_url: str) -> None:
+    opened = make(storage_url, lease=2)
+    signed_in(opened, "old", this_process().pid, machine="another machine")
+    signed_in(opened, "new", this_process().pid, machine="another machine")
+    attribute = models.StudySystemAttributeModel
+    with opened.storage.transaction() as session:
+        row = session.scalars(sqlalchemy.select(attribute).where(attribute.key.endswith("worker:old"))).one()
+        row.value_json = json.dumps({**json.loads(row.value_json), "seen": "2001-01-01T00:00:00"})
+    requeue_lost(opened)
+    with opened.storage.transaction() as session:
+        keys = session.scalars(sqlalchemy.select(attribute.key)).all()
+    assert [key for key in keys if "worker" in key] == ["gloss_tune:worker:new"]
+
+
+def test_all_running_trials_can_be_taken_away(storage_url: str) -> None:
+    opened = make(storage_url, lease=3600)
+    mine = join(storage_url)
+    held = [take(mine), take(mine)]
+    assert requeue_lost(opened, all_running=True) == [0, 1]
+    assert states(opened) == "WWWW"
+    assert "lost_workers" not in trial_of(opened, 0).user_attrs
+    assert not renew(mine.storage, held[0])
+
+
+@pytest.mark.postgres
+def test_time_without_a_server_does_not_count_against_a_lease(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody can renew a lease on a server that is away: after its start, each has its whole lease again."""
+    monkeypatch.setattr("gloss_tune.study.recovery.server_started", queue.server_started)
+    opened = make(postgres_url, lease=30)
+    take(opened)
+    age(opened, 0, 100_000)
+    with opened.storage.transaction() as session:
+        up = queue.database_now(session) - queue.server_started(session)
+    assert timedelta(0) < up < timedelta(hours=1)
+    patched = OpenStudy(**{**vars_of(opened), "spec": opened.spec.model_copy(update={"lease": 7200.0})})
+    assert requeue_lost(patched) == []
+    patched = OpenStudy(**{**vars_of(opened), "spec": opened.spec.model_copy(update={"lease": 0.01})})
+    assert requeue_lost(patched) == [0]
+
+
+def vars_of(opened: OpenStudy) -> dict[str, Any]:
+    return {name: getattr(opened, name) for name in OpenStudy.__dataclass_fields__}
+
+
+# ── answers that got lost ──
+
+
+def lose_next_answer(storage: SharedStorage, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Let the next commit succeed without the caller's hearing of it."""
+    left = [1]
+    real = sqlalchemy.orm.Session.commit
+
+    def commit(self: Any) -> None:
+        real(self)
+        if left:
+            left.pop()
+            raise OperationalError("COMMIT", {}, Exception("server closed the connection unexpectedly"))
+
+    monkeypatch.setattr(sqlalchemy.orm.Session, "commit", commit)
+    storage.be_patient(30.0, lambda: False)
+    return left
+
+
+def test_a_claim_that_nobody_heard_of_is_found_again(
+    storage_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = make(storage_url)
+    left = lose_next_answer(opened.storage, monkeypatch)
+    claimed = take(opened, "me")
+    assert left == []
+    assert (claimed.number, claimed.attempt) == (0, 2)
+    assert states(opened) == "RWWW"
+    assert renew(opened.storage, claimed)
+    assert take(opened, "me").number == 1, "a claim that it knows of is not taken again"
+
+
+def test_another_workers_claim_is_left_alone(storage_url: str) -> None:
+    opened = make(storage_url)
+    take(opened, "me")
+    assert take(join(storage_url), "you").number == 1
+
+
+def test_a_result_that_was_written_unheard_counts_once(
+    storage_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = make(storage_url)
+    claimed = take(opened)
+    ask(opened, claimed)
+    left = lose_next_answer(opened.storage, monkeypatch)
+    queue.finish(opened.storage, claimed, TrialState.COMPLETE, 0.5, {"seconds": 1.0})
+    assert left == []
+    done = trial_of(opened, 0)
+    assert (done.state, done.value, done.user_attrs["seconds"]) == (TrialState.COMPLETE, 0.5, 1.0)
+
+
+# ── failures ──
+
+
+def test_a_study_without_failures_goes_on(storage_url: str) -> None:
+    opened = make(storage_url, max_failures=1)
+    assert stop_reason(opened.storage, opened.study_id, opened.spec) is None
+    end(opened)
+    assert stop_reason(opened.storage, opened.study_id, opened.spec) is None
+
+
+def test_too_many_failures_stop_a_study_with_the_last_error(storage_url: str) -> None:
+    opened = make(storage_url, trials=6, max_failures=2, max_failures_in_a_row=100)
+    fail(opened, "First: a")
+    end(opened)
+    assert stop_reason(opened.storage, opened.study_id, opened.spec) is None
+    fail(opened, "Second: b")
+    reason = stop_reason(opened.storage, opened.study_id, opened.spec)
+    assert reason is not None
+    assert reason.startswith("2 trials have failed (max_failures), the last one, trial 2, with: Second: b.")
+    assert "reap --failed" in reason
+
+
+def test_failures_in_a_row_stop_a_study_others_between_do_not(storage_url: str) -> None:
+    opened = make(storage_url, trials=9, max_failures_in_a_row=3)
+    for step in (fail, fail, end, fail, fail):
+        step(opened)
+        assert stop_reason(opened.storage, opened.study_id, opened.spec) is None
+    fail(opened, "Third: c")
+    reason = stop_reason(opened.storage, opened.study_id, opened.spec)
+    assert reason is not None
+    assert reason.startswith("3 trials in a row have failed (max_failures_in_a_row), the last one, trial 5")
+
+
+def test_another_studys_failures_do_not_count(storage_url: str) -> None:
+    mine, other = make(storage_url, max_failures=1), make(storage_url, "other", max_failures=1)
+    fail(other)
+    assert stop_reason(mine.storage, mine.study_id, mine.spec) is None
+    assert stop_reason(mine.storage, other.study_id, other.spec) is not None
+
+
+def test_failed_trials_get_another_chance_under_their_numbers(storage_url: str) -> None:
+    opened = make(storage_url, max_failures=2)
+    fail(opened, infeasible=True)
+    end(opened)
+    fail(opened)
+    params = [trial_of(opened, n).params for n in range(3)]
+    assert requeue_failed(opened.storage, opened.study_id) == [0, 2]
+    assert states(opened) == "WCWW"
+    assert stop_reason(opened.storage, opened.study_id, opened.spec) is None
+    again = trial_of(opened, 0)
+    assert "error" not in again.user_attrs
+    assert "constraints" not in again.system_attrs
+    assert again.datetime_complete is None
+    fresh = join(storage_url)
+    assert end(fresh).number == 0
+    assert [trial_of(fresh, n).params for n in range(3)] == params
+    assert trial_of(fresh, 0).user_attrs["attempts"] == 2
+    assert states(opened) == "CCWW"
+    assert requeue_failed(opened.storage, opened.study_id) == []
+
+
+def test_a_trial_given_up_by_lost_workers_is_a_failure_too(storage_url: str) -> None:
+    opened = make(storage_url, max_attempts=1, max_failures=1)
+    take(opened)
+    age(opened, 0, 100)
+    assert requeue_lost(opened) == [0]
+    reason = stop_reason(opened.storage, opened.study_id, opened.spec)
+    assert reason is not None
+    assert "WorkerLost" in reason
+
+
+def test_identities_differ_only_where_they_should() -> None:
+    entry = WorkerEntry("a", "host", this_process().pid, "cpu", machine=this_process().machine)
+    assert not entry.is_gone
+    assert not replace(entry, machine="").is_gone
