@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import re
+import socket
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +13,9 @@ import optuna
 from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 
 from gloss_tune.finetune.config import EpochReport
+from gloss_tune.logging import logger
+
+_HOSTS = "hosts"
 
 
 def artifact_store(folder: Path) -> FileSystemArtifactStore:
@@ -33,3 +38,33 @@ def upload_epochs(trial: optuna.Trial, reports: Sequence[EpochReport], folder: P
             study_or_trial=trial,
             mimetype="text/csv",
         )
+
+
+def leave_marker(artifacts: Path, study: str) -> None:
+    """Note that a worker on this machine uses the folder, so that ``doctor`` can tell whether all machines share it.
+
+    A folder that cannot be written to is only warned of: its trials still count, but start over when they lose
+    their worker.
+
+    Args:
+        artifacts: the worker's folder; made if need be.
+        study: name of the study, checked already.
+    """
+    marker = _marker(artifacts, study, socket.gethostname())
+    try:
+        marker.parent.mkdir(parents=True, exist_ok=True)
+        marker.touch()
+    except OSError as error:
+        logger.warning(
+            "Nothing can be kept in %s (%s); going on without.", artifacts, error.strerror or error
+        )
+
+
+def has_left_marker(artifacts: Path, study: str, host: str) -> bool:
+    """Whether a worker of the study on ``host`` has used this folder."""
+    return _marker(artifacts, study, host).is_file()
+
+
+def _marker(artifacts: Path, study: str, host: str) -> Path:
+    # a host's name as read from a shared database must not lead out of the folder
+    return artifacts / _HOSTS / study / re.sub(r"[^A-Za-z0-9-]", "_", host)[:200]

@@ -17,28 +17,34 @@ from gloss_tune.finetune import (
 from gloss_tune.logging import logger
 from gloss_tune.study.opened import OpenStudy
 from gloss_tune.study.queue import Claim
+from gloss_tune.study.standings import standings
+from gloss_tune.workers.trial_files import CHECKPOINTS, TrialFile, remove, trial_files
 
-_FOLDER = "checkpoints"
 # a checkpoint is worth writing only where repeating the work would cost more
 _SHORTEST_SECONDS = 1.0
 _WORK_PER_SAVING = 20.0
 
 
 class TrialCheckpoint:
-    """At most one file per trial and attempt; all are deleted when the trial ends.
+    """At most one file per trial, which is deleted when the trial ends.
 
     The attempt stands in the file's name, so that a worker which lost its lease cannot overwrite its successor's.
+    A folder that cannot be written costs the way back, never the trial.
 
     Args:
         artifacts: folder that all workers of the study reach; a worker that does not starts trials over.
-        study: name of the study.
+        study: what the study's files are called.
         claimed: the trial.
+        urgent: whether the worker is about to leave, so that the next epoch's state is worth any cost.
     """
 
-    def __init__(self, artifacts: Path, study: str, claimed: Claim) -> None:
-        self._folder = artifacts / _FOLDER / study
+    def __init__(
+        self, artifacts: Path, study: str, claimed: Claim, urgent: Callable[[], bool] = lambda: False
+    ) -> None:
+        self._folder = artifacts / CHECKPOINTS / study
         self._number = claimed.number
         self._attempt = claimed.attempt
+        self._urgent = urgent
         self._since = time.monotonic()
         self._cost = 0.0
 
@@ -51,64 +57,81 @@ class TrialCheckpoint:
         Returns:
             The run, and the reports of the epochs that need not be repeated.
         """
-        for path in self._files():
+        for file in self._whole():
             run = make_run()
             try:
-                state = load_checkpoint(path)
+                state = load_checkpoint(file.path)
                 run.load_state_dict(state["run"])
                 reports = [EpochReport(**report) for report in state["reports"]]
+                epoch = reports[-1].epoch
             # a checkpoint of another release can fail to fit in any way
-            except (CheckpointError, ValueError, KeyError, TypeError, RuntimeError) as error:
+            except (
+                CheckpointError,
+                ValueError,
+                LookupError,
+                TypeError,
+                AttributeError,
+                RuntimeError,
+            ) as error:
                 logger.warning("Trial %d: its checkpoint does not fit (%s).", self._number, error)
                 continue
-            logger.info("Trial %d goes on after epoch %d.", self._number, reports[-1].epoch)
+            logger.info("Trial %d goes on after epoch %d.", self._number, epoch)
             return run, reports
         return make_run(), []
 
     def keep(self, run: FinetuneRun, reports: Sequence[EpochReport]) -> None:
         """Write where ``run`` stands, if enough work was done since the last time."""
         start = time.monotonic()
-        if start - self._since < max(_SHORTEST_SECONDS, _WORK_PER_SAVING * self._cost):
+        worth_it = start - self._since >= max(_SHORTEST_SECONDS, _WORK_PER_SAVING * self._cost)
+        if not worth_it and not self._urgent():
             return
-        older = self._files()
         path = self._folder / f"trial-{self._number}.attempt-{self._attempt}.ckpt"
+        state = {"run": run.state_dict(), "reports": [asdict(report) for report in reports]}
         try:
-            save_checkpoint(
-                path, {"run": run.state_dict(), "reports": [asdict(report) for report in reports]}
-            )
-        except OSError as error:
+            save_checkpoint(path, state)
+        except (OSError, RuntimeError) as error:  # torch has its own for a disk that is full
             logger.warning(
                 "Trial %d: no checkpoint could be written (%s); going on without.", self._number, error
             )
         else:
-            for superseded in older:  # never a later attempt's: this worker may have lost its lease meanwhile
-                if _attempt(superseded) < self._attempt:
-                    superseded.unlink(missing_ok=True)
+            # a later attempt's says that this worker lost its lease while it wrote: then ours is the one too many
+            for superseded in self._whole()[1:]:
+                remove(superseded.path)
         self._since = time.monotonic()
         self._cost = self._since - start
 
     def delete(self) -> None:
-        """Remove what is left of the trial's checkpoints."""
-        for path in self._files():
-            path.unlink(missing_ok=True)
+        """Remove what is left of the trial's checkpoints, unfinished ones too: the trial has ended."""
+        for file in self._files():
+            remove(file.path)
 
-    def _files(self) -> list[Path]:
+    def _whole(self) -> list[TrialFile]:
         """This trial's checkpoints, the latest attempt first."""
-        found = self._folder.glob(f"trial-{self._number}.attempt-*.ckpt")
-        return sorted(found, key=_attempt, reverse=True)
+        whole = [file for file in self._files() if not file.is_part]
+        return sorted(whole, key=lambda file: file.attempt, reverse=True)
+
+    def _files(self) -> list[TrialFile]:
+        return [file for file in trial_files(self._folder) if file.number == self._number]
 
 
 def delete_left_overs(artifacts: Path, opened: OpenStudy) -> None:
-    """Remove the checkpoints of trials that have ended, such as one that was given up after its worker was lost."""
-    folder = artifacts / _FOLDER / opened.name
-    if not folder.is_dir():
+    """Remove the checkpoints that nobody will read, whoever left them behind. Any worker may do it at any time.
+
+    These are checkpoints of trials that have ended, such as one that was given up after its worker was lost, those
+    of all attempts but the latest, and what a killed worker left unfinished.
+    """
+    files = trial_files(artifacts / CHECKPOINTS / opened.files)
+    if not files:
         return
-    trials = opened.optuna_study().get_trials(deepcopy=False)
-    for trial in trials:
-        if trial.state.is_finished():
-            for path in folder.glob(f"trial-{trial.number}.attempt-*.ckpt"):
-                path.unlink(missing_ok=True)
-
-
-def _attempt(path: Path) -> int:
-    return int(path.stem.rsplit("-", 1)[-1])
+    now = standings(opened.storage, opened.study_id, {file.number for file in files})
+    latest: dict[int, int] = {}
+    for file in files:
+        if not file.is_part:
+            latest[file.number] = max(file.attempt, latest.get(file.number, 0))
+    for file in files:
+        standing = now.get(file.number)
+        if standing is None:
+            continue
+        superseded = file.is_stale_part(standing) if file.is_part else file.attempt < latest[file.number]
+        if superseded or standing.state.is_finished():
+            remove(file.path)

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from gloss_tune.logging import logger
 from gloss_tune.study.opened import OpenStudy
-from gloss_tune.study.queue import Claim, reap, renew
+from gloss_tune.study.queue import Claim, renew
+from gloss_tune.study.recovery import requeue_lost
 from gloss_tune.study.roster import WorkerEntry, present, sign_in, sign_out
 
 _BEATS_PER_LEASE = 4
@@ -15,7 +16,7 @@ _LONGEST_PAUSE = 10.0
 
 
 class LeaseKeeper:
-    """Renews the lease of the trial at hand, keeps the worker on the roster, and reaps silent workers' trials.
+    """Renews the lease of the trial at hand, keeps the worker on the roster, and requeues lost workers' trials.
 
     Args:
         opened: the study.
@@ -58,6 +59,11 @@ class LeaseKeeper:
             self._entry = replace(self._entry, epoch=epoch)
 
     @property
+    def claimed(self) -> Claim | None:
+        """The claim whose lease is kept now."""
+        return self._claim
+
+    @property
     def lost(self) -> bool:
         """Whether the last beat found that the claim is no longer ours."""
         return self._lost
@@ -67,17 +73,23 @@ class LeaseKeeper:
         """How many of the study's workers share this machine, this one included, as of the last beat."""
         return self._workers_here
 
-    def reap(self) -> None:
-        """Requeue the trials of silent workers now."""
-        spec = self._opened.spec
-        for number in reap(self._opened.storage, self._opened.study_id, spec.lease, spec.max_attempts):
-            logger.warning("Trial %d: its worker has been silent for %g s; requeued.", number, spec.lease)
+    def requeue_lost(self) -> None:
+        """Requeue the trials of lost workers now, unless this one was cut off itself: others need time to renew."""
+        if self._opened.storage.patience.seconds_since_return < self._opened.spec.lease:
+            return
+        for number in requeue_lost(self._opened):
+            logger.warning("Trial %d: its worker is silent or gone; the trial is requeued.", number)
+
+    def look_around(self) -> None:
+        """Count the workers on this machine now."""
+        others = present(self._opened.storage, self._opened.study_id, self._opened.spec.lease)
+        self._workers_here = max(1, sum(worker.host == self._entry.host for worker in others))
 
     def _beat_until_stopped(self) -> None:
         while not self._stop.wait(self._pause):
             try:
                 self._beat()
-            except Exception as error:  # the storage may come back; the lease outlasts several missed beats
+            except Exception as error:  # the main thread decides what becomes of the worker
                 logger.warning("The lease could not be renewed (%s); trying again.", error)
         self._opened.storage.remove_session()
 
@@ -89,9 +101,4 @@ class LeaseKeeper:
                 self._lost = self._claim == claimed
         sign_in(self._opened.storage, self._opened.study_id, entry)
         self.look_around()
-        self.reap()
-
-    def look_around(self) -> None:
-        """Count the workers on this machine now."""
-        others = present(self._opened.storage, self._opened.study_id, self._opened.spec.lease)
-        self._workers_here = max(1, sum(worker.host == self._entry.host for worker in others))
+        self.requeue_lost()

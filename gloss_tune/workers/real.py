@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gloss_tune.encoder import resolve_encoder
 from gloss_tune.errors import InputError, StudyMismatchError
@@ -15,6 +16,9 @@ from gloss_tune.logging import logger
 from gloss_tune.study.create import describe, study_dataset
 from gloss_tune.study.layers import differences
 from gloss_tune.study.opened import OpenStudy
+
+if TYPE_CHECKING:
+    from gloss_tune.finetune.loop import Finetune
 
 
 class RealRuns:
@@ -48,6 +52,8 @@ class RealRuns:
                 opened.name, found, "Give this worker the study's own data (--data-dir) and encoder."
             )
         self.device = pick_device(device)
+        self.classes = dataset.classes
+        self.latest: Finetune | None = None
         self._session = Session(dataset, encoder, self.device, opened.spec.longest_documents)
 
     def look_at_load(self, workers_here: int) -> None:
@@ -81,8 +87,9 @@ class RealRuns:
         return threads
 
     def run(self, config: FinetuneConfig, on_step: Callable[[], None]) -> FinetuneRun:
-        """Start one fine-tune."""
-        return self._session.run(config, on_step)
+        """Start one fine-tune, which is then the latest."""
+        self.latest = self._session.run(config, on_step)
+        return self.latest
 
 
 def pick_device(device: str) -> str:

@@ -4,46 +4,66 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import FrameType
 
-_WATCHED = (signal.SIGTERM, signal.SIGINT)
+# a closed terminal (SIGHUP) is a request to stop like the others; there is none on Windows
+_WATCHED = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name))
 
 
 @dataclass
 class StopFlag:
-    """Set by the first signal.
+    """Set by signals: the first asks to stop in good order, the second at once.
 
     Args:
-        signum: the signal received, None before.
+        signum: the first signal received, None before.
+        at_once: whether a second one came.
+        since: when the first came, on the monotonic clock.
+        since_second: when the second came.
     """
 
     signum: int | None = None
+    at_once: bool = False
+    since: float = 0.0
+    since_second: float = 0.0
 
     @property
     def exit_code(self) -> int:
-        """128 + the signal's number, as a shell reports it: 143 for SIGTERM, 130 for SIGINT; 0 without a signal."""
+        """128 + the first signal's number, as a shell reports it: 143 for SIGTERM, 130 for SIGINT; 0 without one."""
         return 0 if self.signum is None else 128 + self.signum
+
+    @property
+    def name(self) -> str:
+        """Of the first signal, for people."""
+        return "no signal" if self.signum is None else signal.Signals(self.signum).name
+
+    def set(self, signum: int) -> None:
+        """What a signal does."""
+        if self.signum is None:
+            self.since = time.monotonic()
+            self.signum = signum
+        elif not self.at_once:
+            self.since_second = time.monotonic()
+            self.at_once = True
 
 
 @contextlib.contextmanager
 def stop_on_signal() -> Iterator[StopFlag]:
-    """Set the flag on the first SIGTERM or SIGINT; a second one acts as it did before. Handlers are restored."""
+    """Set the flag on SIGTERM, SIGINT and SIGHUP. Handlers are restored at the end."""
     flag = StopFlag()
-    before = {signum: signal.getsignal(signum) for signum in _WATCHED}
-
-    def restore() -> None:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
+    before = {}
 
     def handle(signum: int, _frame: FrameType | None) -> None:
-        flag.signum = signum
-        restore()
+        flag.set(signum)
 
     for signum in _WATCHED:
-        signal.signal(signum, handle)
+        if signum == getattr(signal, "SIGHUP", None) and signal.getsignal(signum) == signal.SIG_IGN:
+            continue  # nohup
+        before[signum] = signal.signal(signum, handle)
     try:
         yield flag
     finally:
-        restore()
+        for signum, handler in before.items():
+            signal.signal(signum, handler)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import secrets
-import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,20 +17,27 @@ from gloss_tune.finetune.config import EpochReport, FinetuneConfig
 from gloss_tune.finetune.protocol import FinetuneRun
 from gloss_tune.finetune.rehearsal import Rehearsal
 from gloss_tune.logging import logger
+from gloss_tune.processes import this_process
+from gloss_tune.study.budget import counts, stop_reason
 from gloss_tune.study.objective import Ending, Interrupted, ask, run_trial, tell
 from gloss_tune.study.opened import OpenStudy
-from gloss_tune.study.queue import Claim, claim, counts, give_back
-from gloss_tune.study.roster import WorkerEntry
-from gloss_tune.study.storage import LeaseLostError
-from gloss_tune.workers.artifacts import upload_epochs
+from gloss_tune.study.patience import StorageLostError
+from gloss_tune.study.queue import Claim, claim, give_back
+from gloss_tune.study.roster import WorkerEntry, sign_out
+from gloss_tune.study.shared_storage import LeaseLostError
+from gloss_tune.workers.artifacts import leave_marker, upload_epochs
 from gloss_tune.workers.checkpoints import TrialCheckpoint, delete_left_overs
 from gloss_tune.workers.lease import LeaseKeeper
+from gloss_tune.workers.models import drop_model, forget_worse, keep_model
 from gloss_tune.workers.real import RealRuns
+from gloss_tune.workers.shutdown import Shutdown
 from gloss_tune.workers.signals import StopFlag
 
 _SHORTEST_WAIT = 0.2
 _LONGEST_WAIT = 2.0
 _UNEXPECTED_IN_A_ROW = 3
+# a server that is restarted, moved or repaired is back by then
+_PATIENCE_SECONDS = 900.0
 
 Runs = Callable[[FinetuneConfig, Callable[[], None]], FinetuneRun]
 
@@ -48,6 +53,8 @@ class WorkerOptions:
         threads: CPU threads of torch, None to share the cores with the study's other workers on this machine.
         data_dir: folder of ``NAME/{train,val,test}.csv``.
         artifacts: folder for what a trial leaves beside its numbers.
+        grace: seconds from a first signal to the end of this process: in them the worker finishes the epoch, to
+            keep it as a checkpoint, if that is possible.
     """
 
     max_trials: int | None = None
@@ -56,6 +63,7 @@ class WorkerOptions:
     threads: int | None = None
     data_dir: Path | None = None
     artifacts: Path = Path("gloss-tune-artifacts")
+    grace: float = 5.0
 
 
 def work(
@@ -71,75 +79,109 @@ def work(
 
     Raises:
         InputError: if this machine's data set or encoder is not the study's.
+        StudyStoppedError: if too many trials of the study have failed.
+        StorageLostError: if the storage stayed away for a quarter of an hour.
         GlossTuneError: after three unexpected failures in a row.
     """
     worker = _Worker(opened, options, stop)
     return worker.work(on_trial or (lambda: None))
 
 
+class StudyStoppedError(GlossTuneError):
+    """Too many trials of the study have failed; no further one starts."""
+
+
 class _Worker:
     def __init__(self, opened: OpenStudy, options: WorkerOptions, stop: StopFlag) -> None:
         self._opened = opened
         self._options = options
-        self._stop = stop
+        self._shutdown = Shutdown(stop, options.grace, self._requeue_now)
         self._deadline = None if options.timeout is None else time.monotonic() + options.timeout
         self._real = (
             None
             if opened.spec.rehearse
             else RealRuns(opened, options.device, options.threads, options.data_dir)
         )
-        self.id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
+        me = this_process()
+        self.id = f"{me.host}-{me.pid}-{secrets.token_hex(2)}"
         device = "rehearsal" if self._real is None else options.device
-        self._entry = WorkerEntry(self.id, socket.gethostname(), os.getpid(), device)
+        self._entry = WorkerEntry(self.id, me.host, me.pid, device, machine=me.machine)
+        self._keeper = LeaseKeeper(opened, self._entry)
+        opened.storage.be_patient(_PATIENCE_SECONDS, lambda: self._shutdown.must_leave)
 
     def work(self, on_trial: Callable[[], None]) -> int:
         finished = unexpected = 0
-        with LeaseKeeper(self._opened, self._entry) as keeper:
-            while not self._time_to_leave(finished):
-                claimed = claim(self._opened.storage, self._opened.study_id, self.id)
-                if claimed is None:
-                    if not self._others_are_running(keeper):
-                        break
-                    continue
-                ending = self._run(claimed, keeper)
-                if ending is None:
-                    continue
-                finished += 1
-                unexpected = unexpected + 1 if ending.unexpected else 0
-                on_trial()
-                if unexpected == _UNEXPECTED_IN_A_ROW:
-                    raise GlossTuneError(
-                        f"{unexpected} trials in a row failed in an unexpected way, the last one with: "
-                        f"{ending.reason}. The worker stops; waiting trials are untouched. See the traceback above"
-                    )
-        delete_left_overs(self._options.artifacts, self._opened)
+        try:
+            with self._shutdown, self._keeper:
+                leave_marker(self._options.artifacts, self._opened.name)
+                self._tidy()
+                while not self._time_to_leave(finished):
+                    claimed = self._claim()
+                    if claimed is None:
+                        if not self._others_are_running():
+                            break
+                        continue
+                    ending = self._run(claimed)
+                    if ending is None:
+                        continue
+                    finished += 1
+                    unexpected = unexpected + 1 if ending.unexpected else 0
+                    on_trial()
+                    if unexpected == _UNEXPECTED_IN_A_ROW:
+                        raise GlossTuneError(
+                            f"{unexpected} trials in a row failed in an unexpected way, the last one with: "
+                            f"{ending.reason}. The worker stops; waiting trials are untouched. "
+                            "See the traceback above"
+                        )
+                self._tidy()
+        except StorageLostError as error:
+            if not self._shutdown.requested:
+                raise
+            logger.warning("%s", error)
         return finished
 
+    def _claim(self) -> Claim | None:
+        storage, study_id = self._opened.storage, self._opened.study_id
+        reason = stop_reason(storage, study_id, self._opened.spec)
+        if reason is not None:
+            raise StudyStoppedError(f"Study {self._opened.name!r} is stopped: {reason}")
+        return claim(storage, study_id, self.id)
+
+    def _requeue_now(self) -> None:
+        """From the shutdown's thread, when this one does not leave in time."""
+        claimed = self._keeper.claimed
+        if claimed is not None:
+            give_back(self._opened.storage, claimed)
+        sign_out(self._opened.storage, self._opened.study_id, self.id)
+
     def _time_to_leave(self, finished: int) -> bool:
-        if self._stop.signum is not None:
+        if self._shutdown.requested:
             return True
         if self._options.max_trials is not None and finished >= self._options.max_trials:
             return True
         return self._deadline is not None and time.monotonic() >= self._deadline
 
-    def _others_are_running(self, keeper: LeaseKeeper) -> bool:
+    def _others_are_running(self) -> bool:
         """Wait a little while others run, since one may die and leave its trial; False if none does."""
         now = counts(self._opened.storage, self._opened.study_id)
         if not now[TrialState.RUNNING] and not now[TrialState.WAITING]:
             return False
-        keeper.reap()
+        self._keeper.requeue_lost()
         end = time.monotonic() + min(max(self._opened.spec.lease / 10, _SHORTEST_WAIT), _LONGEST_WAIT)
-        while time.monotonic() < end and self._stop.signum is None:
+        while time.monotonic() < end and not self._shutdown.requested:
             time.sleep(0.05)
         return True
 
-    def _run(self, claimed: Claim, keeper: LeaseKeeper) -> Ending | None:
+    def _run(self, claimed: Claim) -> Ending | None:
         """One trial; None if it did not end here (interrupted, or lost to another worker)."""
         again = "" if claimed.attempt == 1 else f" (attempt {claimed.attempt})"
         try:
-            runs, device, extra = self._prepare(keeper)
-            keeper.watch(claimed, device)
-            checkpoint = TrialCheckpoint(self._options.artifacts, self._opened.name, claimed)
+            runs, device, extra = self._prepare()
+            self._keeper.watch(claimed, device)
+            checkpoint = TrialCheckpoint(
+                self._options.artifacts, self._opened.files, claimed, urgent=lambda: self._shutdown.requested
+            )
+            self._shutdown.trial_begins()
             started = time.monotonic()
             trial, params = ask(self._opened, claimed)
             logger.info("Trial %d%s: %s", claimed.number, again, _shown(params))
@@ -147,16 +189,20 @@ class _Worker:
                 self._opened,
                 trial,
                 params,
-                lambda config: self._start(runs, config, claimed, keeper),
-                partial(self._report, claimed, keeper),
+                lambda config: self._start(runs, config, claimed),
+                partial(self._report, claimed),
                 checkpoint,
             )
             if self._real is not None and ending.reports:
                 self._upload(trial, ending)
+                self._keep_model(claimed, ending)
             tell(self._opened, trial, claimed, ending, time.monotonic() - started, extra)
             checkpoint.delete()
+            self._tidy()
         except LeaseLostError:
             logger.warning("Trial %d%s: the lease was lost; its result is dropped.", claimed.number, again)
+            drop_model(self._opened, self._options.artifacts, claimed)
+            self._tidy()
             return None
         except Interrupted:
             logger.info("Trial %d%s: interrupted; requeued.", claimed.number, again)
@@ -164,22 +210,22 @@ class _Worker:
         finally:
             # a trial that was told is finished, and then this changes nothing
             give_back(self._opened.storage, claimed)
-            keeper.watch(None, self._entry.device)
+            self._keeper.watch(None, self._entry.device)
         logger.info("Trial %d%s: %s", claimed.number, again, _ended(ending, self._opened.spec.metric))
         return ending
 
-    def _prepare(self, keeper: LeaseKeeper) -> tuple[Runs, str, dict[str, object]]:
+    def _prepare(self) -> tuple[Runs, str, dict[str, object]]:
         if self._real is None:
             return partial(_rehearse, self._opened.spec.rehearse_seconds), "rehearsal", {}
-        self._real.look_at_load(keeper.workers_here)
-        threads = self._real.share_cores(keeper.workers_here)
+        self._real.look_at_load(self._keeper.workers_here)
+        threads = self._real.share_cores(self._keeper.workers_here)
         return self._real.run, self._real.device, {"device": self._real.device, "threads": threads}
 
-    def _start(self, runs: Runs, config: FinetuneConfig, claimed: Claim, keeper: LeaseKeeper) -> FinetuneRun:
-        run = runs(config, partial(self._check, claimed, keeper))
+    def _start(self, runs: Runs, config: FinetuneConfig, claimed: Claim) -> FinetuneRun:
+        run = runs(config, partial(self._check, claimed))
         if self._real is not None:  # loading took seconds, in which a neighbour may have come
-            keeper.look_around()
-            self._real.share_cores(keeper.workers_here)
+            self._keeper.look_around()
+            self._real.share_cores(self._keeper.workers_here)
         return run
 
     def _upload(self, trial: optuna.Trial, ending: Ending) -> None:
@@ -188,17 +234,29 @@ class _Worker:
         except OSError as error:  # a full disk must not cost the trial's result
             logger.warning("Trial %d: its learning curve could not be kept (%s).", trial.number, error)
 
-    def _check(self, claimed: Claim, keeper: LeaseKeeper) -> None:
+    def _keep_model(self, claimed: Claim, ending: Ending) -> None:
+        assert self._real is not None
+        if self._real.latest is not None:
+            artifacts = self._options.artifacts
+            keep_model(self._opened, artifacts, claimed, self._real.latest, ending, self._real.classes)
+
+    def _tidy(self) -> None:
+        """Remove what nobody needs any more, whichever worker left it."""
+        delete_left_overs(self._options.artifacts, self._opened)
+        forget_worse(self._opened, self._options.artifacts)
+
+    def _check(self, claimed: Claim) -> None:
         """Between two steps: is there a reason to drop the trial, have other workers come or gone?"""
-        if self._stop.signum is not None:
-            raise Interrupted(f"signal {self._stop.signum}")
-        if keeper.lost:
+        if self._shutdown.breaks_off(claimed.number):
+            raise Interrupted(f"Trial {claimed.number} was interrupted by a signal")
+        if self._keeper.lost:
             raise LeaseLostError(f"The lease on trial {claimed.number} was lost")
         if self._real is not None:
-            self._real.share_cores(keeper.workers_here)
+            self._real.share_cores(self._keeper.workers_here)
 
-    def _report(self, claimed: Claim, keeper: LeaseKeeper, report: EpochReport) -> None:
-        keeper.finished_epoch(report.epoch)
+    def _report(self, claimed: Claim, report: EpochReport) -> None:
+        self._shutdown.epoch_ended()
+        self._keeper.finished_epoch(report.epoch)
         metric = self._opened.spec.metric
         speed = report.metrics["train_docs_per_second"]
         mark = ", best so far" if report.is_best else ""

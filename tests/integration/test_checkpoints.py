@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from optuna.trial import TrialState
 
 from gloss_tune.errors import InputError
 from gloss_tune.finetune.config import EpochReport, FinetuneConfig
 from gloss_tune.finetune.rehearsal import Rehearsal
-from gloss_tune.study.objective import ask
+from gloss_tune.study.budget import create_study
+from gloss_tune.study.objective import Ending, ask, tell
 from gloss_tune.study.opened import open_study
-from gloss_tune.study.queue import Claim, claim, create_study, reap
+from gloss_tune.study.queue import Claim, claim, give_back
 from gloss_tune.study.reading import trials as read_trials
+from gloss_tune.study.recovery import reap
 from gloss_tune.workers import checkpoints as checkpoints_module
 from gloss_tune.workers import worker as worker_module
-from gloss_tune.workers.checkpoints import TrialCheckpoint
+from gloss_tune.workers.checkpoints import TrialCheckpoint, delete_left_overs
 from gloss_tune.workers.signals import StopFlag
 from gloss_tune.workers.worker import WorkerOptions, work
-from tests.integration.studies import age, join, make, trial_of
+from tests.disks import no_file_larger_than
+from tests.integration.studies import FILES, METRICS, age, join, make, trial_of
 
 CONFIG = FinetuneConfig(epochs=6, patience=6)
 
@@ -34,7 +39,7 @@ def every_epoch_is_worth_keeping(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def attempt(folder: Path, number: int) -> TrialCheckpoint:
-    return TrialCheckpoint(folder, "study", Claim(1, 0, number))
+    return TrialCheckpoint(folder, FILES, Claim(1, 0, number))
 
 
 def run_for(epochs: int, checkpoint: TrialCheckpoint) -> list[EpochReport]:
@@ -60,6 +65,19 @@ def test_one_file_at_most_is_kept_and_none_after_the_end(tmp_path: Path) -> None
         assert len([p for p in tmp_path.rglob("*") if p.is_file()]) == 1
     checkpoint.delete()
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
+
+
+def test_what_repeating_costs_little_is_written_only_before_leaving(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoints_module, "_SHORTEST_SECONDS", 1000.0)
+    leaving: list[int] = []
+    checkpoint = TrialCheckpoint(tmp_path, FILES, Claim(1, 0, 1), urgent=lambda: bool(leaving))
+    run_for(2, checkpoint)
+    assert there(tmp_path) == []
+    leaving.append(15)
+    run_for(2, checkpoint)
+    assert there(tmp_path) == ["trial-0.attempt-1.ckpt"]
 
 
 def test_a_worker_that_lost_its_lease_leaves_its_successors_checkpoint_alone(tmp_path: Path) -> None:
@@ -111,7 +129,7 @@ def interrupting(monkeypatch: pytest.MonkeyPatch, stop: StopFlag, after: int, co
             for report in super().epochs():
                 counted.append(report.epoch)
                 if len(counted) == after:
-                    stop.signum = 15
+                    stop.set(15)
                 yield report
 
     monkeypatch.setattr(worker_module, "Rehearsal", Counted)
@@ -149,11 +167,151 @@ def test_a_trial_that_is_given_up_leaves_no_checkpoint(
     _, params = ask(opened, claimed)
     run = Rehearsal(opened.spec.config(params))
     (report, *_) = run.epochs()
-    TrialCheckpoint(options.artifacts, opened.name, claimed).keep(run, [report])
+    TrialCheckpoint(options.artifacts, opened.files, claimed).keep(run, [report])
     age(opened, 0, 1000)
     work(join(url), options, StopFlag())
     assert trial_of(opened, 0).state == TrialState.FAIL
     assert list((tmp_path / "artifacts").rglob("*.ckpt")) == []
+
+
+# ── what others left behind ──
+
+
+def there(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.rglob("*") if path.is_file())
+
+
+def put(folder: Path, *names: str) -> None:
+    """Files as workers leave them; what is in them does not matter here."""
+    (folder / "checkpoints" / FILES).mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (folder / "checkpoints" / FILES / name).write_bytes(b"{")
+
+
+@pytest.mark.parametrize("state", [TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL])
+def test_however_a_trial_ended_nothing_of_it_is_left_over(
+    state: TrialState, storage_url: str, tmp_path: Path
+) -> None:
+    """Its worker was killed after it told and before it deleted, and had been killed while writing before."""
+    opened, artifacts = make(storage_url), tmp_path / "artifacts"
+    claimed = claim(opened.storage, opened.study_id, "killed")
+    assert claimed is not None
+    trial, _ = ask(opened, claimed)
+    put(artifacts, "trial-0.attempt-1.ckpt", ".trial-0.attempt-1.ckpt.x1.part")
+    delete_left_overs(artifacts, opened)
+    assert len(there(artifacts)) == 2  # it runs: they are its worker's own
+    report = EpochReport(1, {**METRICS, "val_macro_f1": 0.5}, True)
+    value = None if state == TrialState.FAIL else 0.5
+    tell(opened, trial, claimed, Ending(state, value, reports=(report,)), 1.0, {})
+    delete_left_overs(artifacts, join(storage_url))
+    assert there(artifacts) == []
+
+
+def test_a_waiting_trial_keeps_its_latest_checkpoint_alone(tmp_path: Path) -> None:
+    opened = make(f"sqlite:///{tmp_path}/study.db")
+    artifacts = tmp_path / "artifacts"
+    put(
+        artifacts,
+        "trial-0.attempt-1.ckpt",
+        "trial-0.attempt-2.ckpt",
+        "trial-0.attempt-10.ckpt",
+        ".trial-0.attempt-10.ckpt.x1.part",
+        "trial-99.attempt-1.ckpt",
+        "notes.txt",
+    )
+    delete_left_overs(artifacts, opened)
+    assert there(artifacts) == ["notes.txt", "trial-0.attempt-10.ckpt", "trial-99.attempt-1.ckpt"]
+
+
+def test_only_the_attempt_that_runs_may_have_unfinished_files(tmp_path: Path) -> None:
+    opened = make(f"sqlite:///{tmp_path}/study.db")
+    for _ in range(2):
+        claimed = claim(opened.storage, opened.study_id, "w")
+        assert claimed is not None
+        give_back(opened.storage, claimed)
+    claim(opened.storage, opened.study_id, "w")
+    artifacts = tmp_path / "artifacts"
+    put(artifacts, *(f".trial-0.attempt-{n}.ckpt.x1.part" for n in (1, 2, 3)))
+    delete_left_overs(artifacts, opened)
+    assert there(artifacts) == [".trial-0.attempt-3.ckpt.x1.part"]
+
+
+def test_a_late_worker_of_a_finished_trial_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Suspended inside an epoch, it wakes when its successor has finished, writes, and learns of its loss."""
+    url, artifacts = f"sqlite:///{tmp_path}/study.db", tmp_path / "artifacts"
+    opened, other = make(url, trials=1), join(url)
+    written: list[str] = []
+
+    class Sleepy(Rehearsal):
+        def epochs(self) -> Iterator[EpochReport]:
+            for report in super().epochs():
+                if report.epoch == 2 and not written:
+                    monkeypatch.setattr(worker_module, "Rehearsal", Rehearsal)
+                    age(other, 0, 1000)
+                    assert work(other, WorkerOptions(artifacts=artifacts), StopFlag()) == 1
+                    assert there(artifacts / "checkpoints") == []
+                    late = TrialCheckpoint(artifacts, FILES, Claim(1, 0, 1))
+                    late.keep(self, [report])
+                    written.extend(there(artifacts / "checkpoints"))
+                yield report
+
+    monkeypatch.setattr(worker_module, "Rehearsal", Sleepy)
+    assert work(opened, WorkerOptions(artifacts=artifacts), StopFlag()) == 0
+    assert written == ["trial-0.attempt-1.ckpt"]
+    assert there(artifacts / "checkpoints") == []
+    assert trial_of(opened, 0).state.is_finished()
+
+
+def test_a_late_worker_beside_a_running_successor_withdraws_its_own(tmp_path: Path) -> None:
+    sleeper = attempt(tmp_path, 1)
+    run = Rehearsal(CONFIG)
+    (first, *_) = run.epochs()
+    run_for(4, attempt(tmp_path, 2))
+    sleeper.keep(run, [first])
+    assert there(tmp_path) == ["trial-0.attempt-2.ckpt"]
+
+
+# ── folders that take nothing, or give nothing back ──
+
+
+def test_a_full_disk_keeps_the_checkpoint_before_and_costs_no_trial(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Large(Rehearsal):
+        def state_dict(self) -> dict[str, Any]:
+            weights = {} if self.best is None or self.best.epoch == 1 else {"w": torch.zeros(50_000)}
+            return {**super().state_dict(), **weights}
+
+    run, reports = Large(CONFIG), []
+    checkpoint = attempt(tmp_path, 1)
+    epochs = run.epochs()
+    reports.append(next(epochs))
+    checkpoint.keep(run, reports)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert len(before) == 1
+    reports += epochs
+    assert run.best is not None
+    assert run.best.epoch > 1
+    with no_file_larger_than(10_000):
+        checkpoint.keep(run, reports)
+    assert "no checkpoint could be written" in caplog.text
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_files_that_cannot_be_removed_cost_no_trial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refused(path: Path, missing_ok: bool = False) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    opened = make(f"sqlite:///{tmp_path}/study.db", trials=2)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", refused)
+        assert work(opened, WorkerOptions(artifacts=tmp_path / "artifacts"), StopFlag()) == 2
+    assert {row["state"] for row in read_trials(opened)} <= {"complete", "pruned"}
+    assert "cannot be removed (Permission denied)" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["../outside", "/tmp/outside", "a/b", ".."])
@@ -173,7 +331,7 @@ def test_reaping_and_resuming_by_another_worker(tmp_path: Path) -> None:
     claimed = claim(opened.storage, opened.study_id, "killed")
     assert claimed is not None
     trial, params = ask(opened, claimed)
-    checkpoint = TrialCheckpoint(artifacts, opened.name, claimed)
+    checkpoint = TrialCheckpoint(artifacts, opened.files, claimed)
     run, reports = Rehearsal(opened.spec.config(params)), []
     for report, _ in zip(run.epochs(), range(2), strict=False):
         reports.append(report)

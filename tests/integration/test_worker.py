@@ -16,9 +16,10 @@ from optuna.trial import TrialState
 from gloss_tune.errors import GlossTuneError, NonFiniteLossError
 from gloss_tune.finetune.config import EpochReport, FinetuneConfig
 from gloss_tune.finetune.rehearsal import Rehearsal
+from gloss_tune.study.budget import counts
 from gloss_tune.study.objective import ask
 from gloss_tune.study.opened import OpenStudy
-from gloss_tune.study.queue import claim, counts
+from gloss_tune.study.queue import claim
 from gloss_tune.study.reading import status
 from gloss_tune.study.reading import trials as read_trials
 from gloss_tune.workers import worker as worker_module
@@ -27,11 +28,6 @@ from gloss_tune.workers.worker import WorkerOptions, work
 from tests.integration.studies import age, join, make, trial_of
 
 pytestmark = pytest.mark.timeout(60)
-
-
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path}/study.db"
 
 
 def run_worker(opened: OpenStudy, stop: StopFlag | None = None, **options: Any) -> int:
@@ -104,7 +100,7 @@ def test_a_signal_requeues_the_trial_with_what_it_reported(
 
     def strike(epoch: int) -> None:
         if epoch == 3:
-            stop.signum = signum
+            stop.set(signum)
 
     on_each_epoch(monkeypatch, strike)
     assert run_worker(opened, stop) == 0
@@ -129,7 +125,7 @@ def test_a_signal_between_two_trials_claims_none(url: str) -> None:
     opened, stop = make(url, trials=3), StopFlag()
 
     def strike() -> None:
-        stop.signum = 15
+        stop.set(15)
 
     assert work(opened, WorkerOptions(), stop, strike) == 1
     assert counts(opened.storage, opened.study_id)[TrialState.WAITING] == 2
@@ -193,7 +189,7 @@ def test_a_worker_that_lost_its_trial_drops_it_and_goes_on(
 
     def oversleep(epoch: int) -> None:
         if not taken and epoch == 2:
-            from gloss_tune.study.queue import reap
+            from gloss_tune.study.recovery import reap
 
             age(other, 0, 100)
             assert reap(other.storage, other.study_id, 30, 10) == [0]

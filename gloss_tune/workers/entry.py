@@ -1,0 +1,36 @@
+"""What a worker's process does from the study's name to the last words, whether a person or ``launch`` started it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from gloss_tune.logging import logger
+from gloss_tune.study.opened import open_study
+from gloss_tune.workers.signals import StopFlag
+from gloss_tune.workers.worker import WorkerOptions, work
+
+
+def serve(
+    storage: str,
+    study: str | None,
+    options: WorkerOptions,
+    stop: StopFlag,
+    on_trial: Callable[[], None] | None = None,
+) -> int:
+    """Open the study and work on it.
+
+    Args:
+        storage: its database.
+        study: its name; may be None where the storage holds one study.
+        on_trial: called after each trial.
+
+    Returns:
+        The exit code: 0, or 128 + the signal that stopped the worker.
+
+    Raises:
+        GlossTuneError: as :func:`open_study` and :func:`work` do.
+    """
+    finished = work(open_study(storage, study), options, stop, on_trial)
+    why = "a signal arrived" if stop.signum else "its limit is reached or no trial is left"
+    logger.info("Worker leaves after %d trial%s: %s.", finished, "" if finished == 1 else "s", why)
+    return stop.exit_code

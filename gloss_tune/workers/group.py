@@ -1,0 +1,96 @@
+"""When a worker that died is started again, and when a group of them is given up: rules only, no processes."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable
+
+_LONGEST_PAUSE = 60.0
+_JITTER = 0.1
+_FEWEST_DEATHS = 5
+
+
+class RestartPolicy:
+    """Pauses of 1, 2, 4 … 60 seconds, until trials finish again or too many workers have died.
+
+    Args:
+        workers: how many workers the group has.
+        clock: the time in seconds, which only rises.
+        jitter: a random number between 0 and 1, so that workers that died together do not start together.
+    """
+
+    def __init__(
+        self,
+        workers: int,
+        clock: Callable[[], float] = time.monotonic,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._limit = max(_FEWEST_DEATHS, 2 * workers)
+        self._clock = clock
+        self._jitter = jitter
+        self._deaths: Counter[int] = Counter()
+        self._due: dict[int, float] = {}
+
+    @property
+    def deaths(self) -> int:
+        """How many workers have died since a trial was last finished."""
+        return self._deaths.total()
+
+    @property
+    def given_up(self) -> bool:
+        """Whether the group is to be stopped: twice as many deaths as workers, at least five, and no trial between."""
+        return self.deaths >= self._limit
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a worker is still to be started again."""
+        return bool(self._due)
+
+    def died(self, worker: int) -> float:
+        """A worker died; it is due again after a pause.
+
+        Returns:
+            The pause in seconds.
+        """
+        pause = min(2.0 ** self._deaths[worker], _LONGEST_PAUSE) * (1 + _JITTER * self._jitter())
+        self._deaths[worker] += 1
+        self._due[worker] = self._clock() + pause
+        return pause
+
+    def progressed(self) -> None:
+        """A trial of the study was finished: what happened before counts no more."""
+        self._deaths.clear()
+
+    def start_due(self) -> list[int]:
+        """The workers whose pause is over, each told once."""
+        now = self._clock()
+        over = sorted(worker for worker, moment in self._due.items() if moment <= now)
+        for worker in over:
+            del self._due[worker]
+        return over
+
+    def stop(self) -> None:
+        """Start nobody again."""
+        self._due.clear()
+
+
+def why_ended(exit_code: int) -> str:
+    """The end of a process that could not say why itself, in plain words.
+
+    Args:
+        exit_code: negative for the signal that killed it.
+    """
+    if exit_code == 255:  # multiprocessing's word for it; no worker ends so
+        return "lost, since the process that started it was killed"
+    if exit_code >= 0:
+        return f"ended with exit code {exit_code} without a reason"
+    try:
+        name = signal.Signals(-exit_code).name
+    except ValueError:
+        name = f"signal {-exit_code}"
+    if name == "SIGKILL":
+        return "killed (SIGKILL), perhaps by the system for want of memory"
+    return f"killed ({name})"

@@ -1,0 +1,181 @@
+"""Has this machine what a worker needs: data, encoder, device, cores, a folder for artifacts, room on the disk?"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gloss_tune.data.cache import cache_dir
+from gloss_tune.encoder import ResolvedEncoder, resolve_encoder
+from gloss_tune.filesystem import filesystem_kind, free_space, readable_size, why_not_writable
+from gloss_tune.study.create import describe, study_dataset
+from gloss_tune.study.layers import differences
+from gloss_tune.study.opened import OpenStudy
+from gloss_tune.study.roster import WorkerEntry
+from gloss_tune.workers.artifacts import has_left_marker
+from gloss_tune.workers.checklist import Finding
+from gloss_tune.workers.real import pick_device, usable_cores
+
+if TYPE_CHECKING:
+    from gloss_tune.data import TextDataset
+
+# bytes a parameter: float32 weights and the two moments of AdamW, and the best epoch's weights
+_CHECKPOINT_BYTES = 12 + 4
+_MODEL_BYTES = 4
+_AMPLE = 3
+_LITTLE_SPACE = 200 * 2**20
+_LITTLE_MEMORY = 2**30
+
+
+def look_at_data(opened: OpenStudy, data_dir: Path | None) -> Finding[TextDataset]:
+    """Whether the study's data set is here; nothing is downloaded."""
+    dataset = study_dataset(opened.spec, data_dir, download=False)
+    if found := differences(dict(opened.dataset), describe(dataset), "dataset."):
+        return Finding("; ".join(found), "failed", "give this machine the study's own data (--data-dir)")
+    return Finding(
+        f"{dataset.name} from {dataset.source}: {len(dataset.train):,} documents to train, {len(dataset.val):,} to "
+        f"validate, {len(dataset.classes)} classes; fingerprint {dataset.fingerprint}, the study's",
+        value=dataset,
+    )
+
+
+def look_at_tokens(dataset: TextDataset) -> Finding[None]:
+    """Whether the workers of this machine can share the data set's tokens."""
+    folder = cache_dir() / "tokens"
+    if reason := why_not_writable(folder):
+        return Finding(
+            f"the cache cannot be written to ({reason}), so that each worker makes its own tokens in memory",
+            "warning",
+            "mend that, or name another folder by GLOSS_TUNE_CACHE",
+        )
+    made = any(folder.glob(f"{dataset.fingerprint}-train-*.bin"))
+    return Finding(f"{'made already' if made else 'not made yet; the first start makes them'}, in {folder}")
+
+
+def look_at_encoder(opened: OpenStudy) -> Finding[tuple[ResolvedEncoder, int]]:
+    """Whether the study's encoder is here and loads; the value is where it is and how many parameters it has."""
+    resolved = resolve_encoder(opened.spec.model)
+    here = {"name": resolved.name, "fingerprint": resolved.fingerprint}
+    if found := differences(dict(opened.encoder), here, "encoder."):
+        return Finding("; ".join(found), "failed", "give this machine the study's own encoder")
+    start = time.perf_counter()
+    from gloss_tune.encoder import Encoder
+
+    # on the CPU: an encoder that loads is one thing, a device that works another
+    encoder = Encoder.load(resolved, device="cpu", max_length=opened.spec.longest_documents)
+    seconds = time.perf_counter() - start
+    parameters = sum(weight.numel() for weight in encoder.model.parameters())
+    return Finding(
+        f"{resolved.name} from {resolved.path}: {_millions(parameters)} parameters, loaded in {seconds:.1f} s; "
+        "fingerprint the study's",
+        value=(resolved, parameters),
+    )
+
+
+def look_at_device(wanted: str) -> Finding[str]:
+    """Which device a worker would compute on, and how much of its memory is free; the value is the device."""
+    device = pick_device(wanted)
+    name, free, total = _memory(device)
+    found = (
+        f"{device}{f' ({name})' if name else ''}: {readable_size(free)} of {readable_size(total)} memory free"
+    )
+    if free < _LITTLE_MEMORY:
+        return Finding(found, "warning", "end what else uses it, or choose another --device", device)
+    return Finding(found, value=device)
+
+
+def _memory(device: str) -> tuple[str, float, float]:
+    """Name of a device, and bytes of its memory: free and in all."""
+    import torch
+
+    if device.startswith("cuda"):
+        free, total = torch.cuda.mem_get_info(device)
+        return torch.cuda.get_device_name(device), free, total
+    import psutil
+
+    memory = psutil.virtual_memory()
+    return "", memory.available, memory.total
+
+
+def look_at_cores(workers_here: int) -> Finding[None]:
+    """How many cores there are, and how many of them are busy."""
+    cores = usable_cores()
+    found = f"{cores} usable"
+    if not hasattr(os, "getloadavg"):
+        return Finding(found)
+    load = os.getloadavg()[0]
+    found += f", load average {load:.1f}"
+    if not workers_here and load > cores:
+        return Finding(
+            f"{found}: others keep all of them busy",
+            "warning",
+            "wait until they are done; a worker leaves busy cores alone and computes with one thread",
+        )
+    return Finding(found)
+
+
+def look_at_artifacts(
+    folder: Path, study: str | None, at_work: Sequence[WorkerEntry], host: str
+) -> Finding[Path]:
+    """Whether the folder can be written to, and whether workers elsewhere use the same one."""
+    if reason := why_not_writable(folder):
+        return Finding(
+            f"{folder} cannot be written to ({reason}); trials that lose their worker would start over",
+            "failed",
+            "mend that, or name another folder by --artifacts",
+        )
+    kind = filesystem_kind(folder)
+    found = f"{folder} can be {'written to' if folder.exists() else 'made'}{f' ({kind})' if kind else ''}"
+    others = sorted({worker.host for worker in at_work} - {host})
+    if study is None or not others:
+        return Finding(found, value=folder)
+    strangers = [other for other in others if not has_left_marker(folder, study, other)]
+    if strangers:
+        return Finding(
+            f"{found}, but the workers on {', '.join(strangers)} do not use it",
+            "warning",
+            "name one folder that all machines share by --artifacts; without it, a trial that moves to another "
+            "machine starts over",
+            folder,
+        )
+    return Finding(f"{found}; the workers on {', '.join(others)} use it too", value=folder)
+
+
+def look_at_disk(folder: Path, parameters: int, workers_here: int, keep: int) -> Finding[None]:
+    """Whether checkpoints and kept models fit on the disk.
+
+    Args:
+        folder: for artifacts.
+        parameters: of the encoder; 0 in a rehearsal.
+        workers_here: workers on this machine, at least 1.
+        keep: how many models the study keeps.
+    """
+    free = free_space(folder)
+    checkpoint = parameters * _CHECKPOINT_BYTES
+    # both are written whole beside what they replace
+    models = parameters * _MODEL_BYTES * (keep + workers_here if keep else 0)
+    needed = 2 * checkpoint * workers_here + models
+    found = f"{readable_size(free)} free"
+    if parameters:
+        found += f"; {readable_size(checkpoint)} a checkpoint"
+        found += (
+            f", {readable_size(needed)} needed at most for {_count(workers_here, 'worker')} on this machine"
+        )
+        found += f" and {_count(keep, 'kept model')}" if keep else ""
+    advice = "make room, or name a folder on another disk by --artifacts"
+    if free < needed:
+        return Finding(found, "failed", advice)
+    if free < max(_AMPLE * needed, _LITTLE_SPACE):
+        return Finding(found, "warning", advice)
+    return Finding(found)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _millions(number: int) -> Any:
+    return f"{number / 1e6:.1f} million" if number >= 100_000 else f"{number:,}"

@@ -1,0 +1,110 @@
+"""The launching process's view of the study, kept by a thread: a storage that does not answer delays no signal."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from gloss_tune.logging import logger
+from gloss_tune.study.opened import OpenStudy
+from gloss_tune.study.patience import outage
+from gloss_tune.study.reading import trial_counts
+from gloss_tune.study.recovery import requeue_lost
+
+_PAUSE = 2.0
+_BETWEEN_LINES = 3.0
+
+
+class StudyWatch:
+    """Counts the study's trials every two seconds, says the progress, and requeues what dead workers left.
+
+    While the storage is away it says so once and keeps asking.
+
+    Args:
+        opened: the study; used by this thread alone from now on.
+        counts: of its trials, as they are now.
+    """
+
+    def __init__(self, opened: OpenStudy, counts: dict[str, int]) -> None:
+        self._opened = opened
+        self._counts = counts
+        self._away = False
+        self._lost = False
+        self._said = (finished_of(counts), time.monotonic())
+        self._wake = threading.Event()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="study-watch", daemon=True)
+        self._thread.start()
+
+    @property
+    def away(self) -> bool:
+        """Whether the storage did not answer when it was last asked."""
+        return self._away
+
+    @property
+    def succeeded(self) -> int:
+        """How many trials had a result when the storage last answered."""
+        return self._counts["complete"] + self._counts["pruned"]
+
+    def requeue(self) -> None:
+        """A worker has died: let its trial wait again soon, or as soon as the storage answers."""
+        self._lost = True
+        self._wake.set()
+
+    def close(self, timeout: float) -> dict[str, int] | None:
+        """Look once more and end.
+
+        Args:
+            timeout: seconds to wait for a storage that is away.
+
+        Returns:
+            The counts as they are now, None if the storage did not tell.
+        """
+        self._stop.set()
+        self._wake.set()
+        self._thread.join(timeout)
+        return None if self._away or self._thread.is_alive() else self._counts
+
+    def _watch(self) -> None:
+        last = False
+        while not last:
+            last = self._stop.is_set()
+            try:
+                self._look()
+            except Exception as error:  # whatever it is, the workers go on and need looking after
+                if not self._away:
+                    logger.warning("The storage does not answer (%s); asking again.", outage(error) or error)
+                self._away = True
+            else:
+                if self._away:
+                    logger.info("The storage answers again.")
+                self._away = False
+            if not last:
+                self._wake.wait(_PAUSE)
+                self._wake.clear()
+        self._opened.storage.remove_session()
+
+    def _look(self) -> None:
+        if self._lost:
+            self._lost = False
+            try:
+                for number in requeue_lost(self._opened):
+                    logger.warning("Trial %d: its worker is gone; requeued.", number)
+            except BaseException:
+                self._lost = True
+                raise
+        self._counts = now = trial_counts(self._opened)
+        finished, since = finished_of(now), time.monotonic() - self._said[1]
+        if finished > self._said[0] and since > _BETWEEN_LINES and not self._stop.is_set():
+            say_progress(self._opened, now)
+            self._said = (finished, time.monotonic())
+
+
+def finished_of(counts: dict[str, int]) -> int:
+    """How many trials have ended, in whatever way."""
+    return counts["complete"] + counts["pruned"] + counts["failed"]
+
+
+def say_progress(opened: OpenStudy, counts: dict[str, int]) -> None:
+    """One line for people."""
+    logger.info("Study %s: %d of %d trials finished.", opened.name, finished_of(counts), counts["budget"])

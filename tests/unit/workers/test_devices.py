@@ -1,0 +1,56 @@
+"""Workers take the devices in turn, and nobody counts what need not be counted."""
+
+from __future__ import annotations
+
+import pytest
+
+from gloss_tune.errors import InputError
+from gloss_tune.workers.devices import spread
+
+
+def never() -> int:
+    raise AssertionError("counting imports torch")
+
+
+@pytest.mark.parametrize(
+    ("device", "workers", "found", "devices"),
+    [
+        ("auto", None, 2, ["cuda:0", "cuda:1"]),
+        ("auto", 5, 2, ["cuda:0", "cuda:1", "cuda:0", "cuda:1", "cuda:0"]),
+        ("auto", None, 0, ["cpu"]),
+        ("auto", 3, 0, ["cpu"] * 3),
+    ],
+)
+def test_auto_takes_every_cuda_device_or_else_the_cpu(
+    device: str, workers: int | None, found: int, devices: list[str]
+) -> None:
+    assert spread(device, workers, False, lambda: found) == devices
+
+
+@pytest.mark.parametrize(
+    ("device", "workers", "devices"),
+    [
+        ("cpu", None, ["cpu"]),
+        ("cpu", 2, ["cpu", "cpu"]),
+        ("cuda:1", None, ["cuda:1"]),
+        ("cuda:0,cuda:2", None, ["cuda:0", "cuda:2"]),
+        ("cuda:0, cuda:2", 3, ["cuda:0", "cuda:2", "cuda:0"]),
+        ("cuda:0,cuda:2", 1, ["cuda:0"]),
+        ("auto", 1, ["auto"]),
+    ],
+)
+def test_named_devices_and_a_single_worker_need_no_count(
+    device: str, workers: int | None, devices: list[str]
+) -> None:
+    assert spread(device, workers, False, never) == devices
+
+
+def test_a_rehearsal_has_one_worker_unless_more_are_asked_for() -> None:
+    assert spread("auto", None, True, never) == ["auto"]
+    assert spread("auto", 3, True, never) == ["auto"] * 3
+
+
+@pytest.mark.parametrize("device", ["", ",", "cuda:0,", "auto,cpu", "cuda:x", "CUDA:0", "cuda:0;cuda:1"])
+def test_what_names_no_device_is_refused(device: str) -> None:
+    with pytest.raises(InputError, match="--device takes"):
+        spread(device, None, False, never)
