@@ -23,16 +23,20 @@ def redact(text: str) -> str:
 
 
 class _Redacted(logging.Filter):
-    """Masks passwords in a record, its arguments included."""
+    """Masks passwords in a record, its arguments included, and says whose it is."""
+
+    def __init__(self, prefix: str) -> None:
+        super().__init__()
+        self._prefix = prefix
 
     def filter(self, record: logging.LogRecord) -> bool:
-        record.msg = redact(record.getMessage())
+        record.msg = self._prefix + redact(record.getMessage())
         record.args = ()
         return True
 
 
-def configure(level: int = logging.INFO) -> None:
-    """Send the package's log to stderr; safe to call twice."""
+def configure(level: int = logging.INFO, prefix: str = "") -> None:
+    """Send the package's log to stderr, each message after ``prefix``; safe to call twice."""
     handler: logging.Handler
     if sys.stderr.isatty():
         from rich.console import Console
@@ -44,7 +48,7 @@ def configure(level: int = logging.INFO) -> None:
     else:
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
-    handler.addFilter(_Redacted())
+    handler.addFilter(_Redacted(prefix))
     logger.handlers[:] = [handler]
     logger.setLevel(level)
     logger.propagate = False

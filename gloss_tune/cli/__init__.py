@@ -16,7 +16,10 @@ from gloss_tune.cli.create import create
 from gloss_tune.cli.dashboard import dashboard
 from gloss_tune.cli.datasets import datasets
 from gloss_tune.cli.demo import demo
+from gloss_tune.cli.doctor import doctor
 from gloss_tune.cli.export import export
+from gloss_tune.cli.launch import launch
+from gloss_tune.cli.reap import reap
 from gloss_tune.cli.run import run
 from gloss_tune.cli.status import status
 from gloss_tune.cli.trials import trials
@@ -33,7 +36,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (create, worker, run, status, trials, export, dashboard, demo):
+for command in (create, worker, launch, run, status, trials, export, dashboard, demo, reap, doctor):
     app.command()(command)
 app.add_typer(datasets, name="datasets")
 

@@ -11,6 +11,7 @@ from gloss_tune.cli import spec_options
 from gloss_tune.cli.options import (
     DEFAULT_STORAGE,
     DataDir,
+    Force,
     Format,
     OutputFormat,
     Storage,
@@ -42,8 +43,11 @@ def create(
     rehearse: spec_options.Rehearse = False,
     rehearse_seconds: spec_options.RehearseSeconds = None,
     lease: spec_options.Lease = None,
+    max_failures: spec_options.MaxFailures = None,
+    keep: spec_options.Keep = None,
     assignments: spec_options.Assignments = None,
     data_dir: DataDir = None,
+    force: Force = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the resolved specification; write nothing.")
     ] = False,

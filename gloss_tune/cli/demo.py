@@ -7,7 +7,7 @@ import time
 
 from gloss_tune.cli.export import ExportFormat, render
 from gloss_tune.cli.options import Storage, emit
-from gloss_tune.cli.run import run_study
+from gloss_tune.cli.run import run_study, worker_options
 from gloss_tune.cli.spec_options import resolve
 
 
@@ -31,7 +31,7 @@ def demo(storage: Storage = "sqlite:///gloss-tune-demo.db") -> None:
     logger.info(
         "Study %r: %d trials of %s on %r with %s.", name, spec.trials, spec.loss, spec.dataset, spec.model
     )
-    exported = run_study(spec, storage, name, None, None, "cpu", None)
+    exported = run_study(spec, storage, name, worker_options(storage, None), "cpu")
     opened = open_study(storage, name, read_only=True)
     print_trials(read_trials(opened))
     emit("")

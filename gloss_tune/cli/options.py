@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 from enum import Enum
 from pathlib import Path
@@ -27,8 +28,8 @@ Storage = Annotated[
         "--storage",
         envvar="GLOSS_TUNE_STORAGE",
         metavar="URL",
-        help="Database shared by all workers: sqlite:///FILE or postgresql://USER@HOST/DATABASE. "
-        "Give a password through the environment variable, not on the command line.",
+        help="Database shared by all workers: sqlite:///FILE or postgresql://USER@HOST/DATABASE, or @FILE to read "
+        "it from a file. Give a password through the environment variable or a file, not on the command line.",
     ),
 ]
 Study = Annotated[
@@ -55,7 +56,7 @@ Artifacts = Annotated[
         "--artifacts",
         envvar="GLOSS_TUNE_ARTIFACTS",
         metavar="DIR",
-        help="Folder for what trials leave beside their numbers (learning curves); by default "
+        help="Folder for what trials leave beside their numbers: learning curves, checkpoints, models; by default "
         "gloss-tune-artifacts, beside an SQLite storage or in the current folder.",
     ),
 ]
@@ -70,7 +71,23 @@ Threads = Annotated[
         help="CPU threads; by default the cores are shared with the study's other workers on this machine.",
     ),
 ]
+Force = Annotated[
+    bool,
+    typer.Option(
+        "--force",
+        envvar="GLOSS_TUNE_FORCE",
+        callback=lambda wanted: _force(wanted),
+        help="Use an SQLite storage on a network file system all the same; safe from one machine only.",
+    ),
+]
 OutputFormat = Annotated[Format, typer.Option("--format", help="How to print the data.")]
+
+
+def _force(wanted: bool) -> bool:
+    """Pass it on to the storage and to child processes, through the environment."""
+    if wanted:
+        os.environ["GLOSS_TUNE_FORCE"] = "1"
+    return wanted
 
 
 def emit(text: str, output: Path | None = None) -> None:

@@ -1,15 +1,23 @@
-"""``gloss-tune run``: create, work and export in one process."""
+"""``gloss-tune run``: create, launch and export in one."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gloss_tune.cli import spec_options
 from gloss_tune.cli.export import ExportFormat, ExportFormatOption, render
-from gloss_tune.cli.options import DEFAULT_STORAGE, Artifacts, DataDir, Device, Storage, Study, Threads, emit
+from gloss_tune.cli.launch import Devices, Workers
+from gloss_tune.cli.options import DEFAULT_STORAGE, Artifacts, DataDir, Force, Storage, Study, Threads, emit
+from gloss_tune.cli.worker import Grace
+
+if TYPE_CHECKING:
+    from gloss_tune.study.opened import OpenStudy
+    from gloss_tune.workers.signals import StopFlag
+    from gloss_tune.workers.worker import WorkerOptions
 
 
 def run(
@@ -34,57 +42,77 @@ def run(
     rehearse: spec_options.Rehearse = False,
     rehearse_seconds: spec_options.RehearseSeconds = None,
     lease: spec_options.Lease = None,
+    max_failures: spec_options.MaxFailures = None,
+    keep: spec_options.Keep = None,
     assignments: spec_options.Assignments = None,
     data_dir: DataDir = None,
+    force: Force = False,
     artifacts: Artifacts = None,
-    device: Device = "auto",
+    workers: Workers = None,
+    device: Devices = "auto",
     threads: Threads = None,
+    grace: Grace = 5.0,
     format: ExportFormatOption = ExportFormat.json,
     output: Annotated[
         Path | None,
         typer.Option("--output", metavar="FILE", help="Write the export to this file instead of stdout."),
     ] = None,
 ) -> None:
-    """Make a study, run it to its end in this process, and print the best parameters.
+    """Make a study, run it to its end, and print the best parameters.
 
-    Workers started elsewhere on the same storage help. Running it again after a stop goes on where it stood.
+    One worker works in this process; several are launched and looked after. Workers started elsewhere on the same
+    storage help. Running it again after a stop goes on where it stood.
     Example: gloss-tune run --dataset mr --trials 12 --max-train-docs 1600 --output best.json
     """
     flags = spec_options.to_flags(locals())
     resolved = spec_options.resolve(spec, flags, assignments or [])
-    exported = run_study(resolved, storage, study, data_dir, artifacts, device, threads)
+    options = worker_options(storage, artifacts, threads=threads, data_dir=data_dir, grace=grace)
+    exported = run_study(resolved, storage, study, options, device, workers)
     emit(render(exported, format), output)
+
+
+def worker_options(storage: str, artifacts: Path | None, **options: Any) -> WorkerOptions:
+    """How workers work, with the folder for their files filled in."""
+    from gloss_tune.study.opened import artifacts_folder
+    from gloss_tune.workers.worker import WorkerOptions
+
+    return WorkerOptions(artifacts=artifacts_folder(storage, artifacts), **options)
 
 
 def run_study(
     spec: Any,
     storage: str,
     study: str | None,
-    data_dir: Path | None,
-    artifacts: Path | None,
-    device: str,
-    threads: int | None,
+    options: WorkerOptions,
+    device: str = "auto",
+    workers: int | None = 1,
 ) -> dict[str, Any]:
-    """Create the study or find it, run it to its end in this process, and return its export."""
-    from gloss_tune.logging import logger
+    """Create the study or find it, run it to its end, and return its export."""
     from gloss_tune.study.create import create
-    from gloss_tune.study.opened import artifacts_folder
-    from gloss_tune.study.reading import export, trial_counts
+    from gloss_tune.study.reading import export
+    from gloss_tune.workers.devices import cuda_devices, spread
+    from gloss_tune.workers.local import supervise
     from gloss_tune.workers.signals import stop_on_signal
-    from gloss_tune.workers.worker import WorkerOptions, work
+    from gloss_tune.workers.starting import Starter
 
     with stop_on_signal() as stop:
-        opened = create(spec, storage, study, data_dir=data_dir).study
-        options = WorkerOptions(
-            device=device, threads=threads, data_dir=data_dir, artifacts=artifacts_folder(storage, artifacts)
-        )
-
-        def say_progress() -> None:
-            now = trial_counts(opened)
-            ended = now["complete"] + now["pruned"] + now["failed"]
-            logger.info("Study %s: %d of %d trials finished.", opened.name, ended, now["budget"])
-
-        work(opened, options, stop, say_progress)
-        if stop.signum is not None:
-            raise typer.Exit(stop.exit_code)
+        devices = spread(device, workers, spec.rehearse, cuda_devices)
+        opened = create(spec, storage, study, data_dir=options.data_dir).study
+        if len(devices) == 1:  # nothing to share: torch is imported once, by this process
+            code = work_here(opened, replace(options, device=devices[0]), stop)
+        else:
+            starter = Starter(storage, spec.rehearse, lambda: stop.signum is not None)
+            code = supervise(opened, storage, starter, devices, options, stop)
+        if code:
+            raise typer.Exit(code)
     return export(opened)
+
+
+def work_here(opened: OpenStudy, options: WorkerOptions, stop: StopFlag) -> int:
+    """Run the study to its end in this process; the exit code is 0, or that of a signal."""
+    from gloss_tune.study.reading import trial_counts
+    from gloss_tune.workers.watch import say_progress
+    from gloss_tune.workers.worker import work
+
+    work(opened, options, stop, lambda: say_progress(opened, trial_counts(opened)))
+    return stop.exit_code

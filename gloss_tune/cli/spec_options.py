@@ -85,6 +85,22 @@ Lease = Annotated[
         "--lease", metavar="SECONDS", help="A trial whose worker is silent for this long is requeued."
     ),
 ]
+MaxFailures = Annotated[
+    int | None,
+    typer.Option(
+        "--max-failures",
+        metavar="N",
+        help="Stop the study when N trials have failed; ten in a row always stop it (max_failures_in_a_row).",
+    ),
+]
+Keep = Annotated[
+    int | None,
+    typer.Option(
+        "--keep",
+        metavar="K",
+        help="Keep the model weights of the K best trials in the artifacts folder; by default none.",
+    ),
+]
 Assignments = Annotated[
     list[str] | None,
     typer.Option(
@@ -111,6 +127,8 @@ _TOP_LEVEL = (
     "label_column",
     "rehearse_seconds",
     "lease",
+    "max_failures",
+    "keep",
 )
 _TRAIN = ("epochs", "batch_size", "max_length")
 

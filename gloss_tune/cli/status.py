@@ -7,7 +7,16 @@ from typing import Annotated, Any
 
 import typer
 
-from gloss_tune.cli.options import DEFAULT_STORAGE, Format, OutputFormat, Storage, Study, emit, to_json
+from gloss_tune.cli.options import (
+    DEFAULT_STORAGE,
+    Artifacts,
+    Format,
+    OutputFormat,
+    Storage,
+    Study,
+    emit,
+    to_json,
+)
 from gloss_tune.cli.tables import print_table, shown
 
 _REFRESH_SECONDS = 2.0
@@ -19,21 +28,25 @@ def status(
     watch: Annotated[
         bool, typer.Option("--watch", help="Print again whenever something changed, until finished.")
     ] = False,
+    artifacts: Artifacts = None,
     format: OutputFormat = Format.table,
 ) -> None:
-    """Say how a study stands.
+    """Say how a study stands and how much it keeps on disk.
 
     Example: gloss-tune status --watch
     """
-    from gloss_tune.study.opened import open_study
+    from gloss_tune.study.opened import artifacts_folder, open_study
     from gloss_tune.study.reading import status as read_status
+    from gloss_tune.workers.trial_files import sizes
 
     opened = open_study(storage, study, read_only=True)
+    folder = artifacts_folder(storage, artifacts)
     before = None
     while True:
         now = read_status(opened)
-        if now != before:
-            emit(to_json(now)) if format is Format.json else _print(now)
+        if now != before:  # files alone are no news: checkpoints come and go with every epoch
+            shown_now = {**now, "artifacts": sizes(folder, opened.files)}
+            emit(to_json(shown_now)) if format is Format.json else _print(shown_now)
         before = now
         if not watch or now["state"] == "finished":
             return
@@ -54,6 +67,8 @@ def _print(now: dict[str, Any]) -> None:
         ("searches", f"{now['loss']} on {now['dataset']} with {now['model']}, highest {now['metric']}"),
         ("trials", f"{ended} of {trials['budget']} finished: {', '.join(parts)}"),
     ]
+    if now["stopped"]:
+        lines.append(("stopped", now["stopped"]))
     best = now["best"]
     if best is None:
         lines.append(("best", "none yet"))
@@ -61,11 +76,34 @@ def _print(now: dict[str, Any]) -> None:
         lines.append(("best", f"{best['value']:.4f} in trial {best['number']}: {shown(best['params'])}"))
     if now["seconds_to_go"]:
         lines.append(("to go", f"about {_duration(now['seconds_to_go'])}"))
+    if now["artifacts"] is not None:
+        lines.append(("artifacts", _kept(now["artifacts"])))
     emit("\n".join(f"{name:9} {text}" for name, text in lines))
     if now["workers"]:
         emit("")
         rows = [(w["id"], w["device"], w["trial"], w["epoch"] or None) for w in now["workers"]]
         print_table(["worker", "device", "trial", "epoch"], rows)
+
+
+def _kept(artifacts: dict[str, Any]) -> str:
+    parts = []
+    for kind in ("checkpoint", "model"):
+        count, size = (artifacts[f"{kind}s"][key] for key in ("count", "bytes"))
+        if count or size:
+            parts.append(f"{count} {kind}{'' if count == 1 else 's'} {_size(size)}")
+    if artifacts["other_bytes"]:
+        parts.append(f"other files {_size(artifacts['other_bytes'])}")
+    return f"{artifacts['folder']}: {', '.join(parts) or 'empty'}"
+
+
+def _size(size: int) -> str:
+    """Bytes for people: three significant digits at most, in powers of 1000."""
+    number, unit = float(size), "B"
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if number < 999.5 or unit == "TB":
+            break
+        number /= 1000
+    return f"{number:.1f} {unit}" if number < 9.95 and unit != "B" else f"{number:.0f} {unit}"
 
 
 def _duration(seconds: float) -> str:

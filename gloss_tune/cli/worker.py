@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from gloss_tune.cli.options import DEFAULT_STORAGE, Artifacts, DataDir, Device, Storage, Study, Threads
+from gloss_tune.cli.options import DEFAULT_STORAGE, Artifacts, DataDir, Device, Force, Storage, Study, Threads
 
 MaxTrials = Annotated[
     int | None, typer.Option("--max-trials", min=1, metavar="N", help="Leave after N trials.")
@@ -20,6 +20,16 @@ Timeout = Annotated[
         help="Begin no trial after this time; finish the one that runs.",
     ),
 ]
+Grace = Annotated[
+    float,
+    typer.Option(
+        "--grace",
+        min=0,
+        metavar="SECONDS",
+        help="Time from a first SIGTERM or Ctrl-C to the end, to finish the epoch and keep it; choose less than the "
+        "notice that Slurm (--signal, KillWait) or Kubernetes (terminationGracePeriodSeconds) gives.",
+    ),
+]
 
 
 def worker(
@@ -27,22 +37,23 @@ def worker(
     study: Study = None,
     max_trials: MaxTrials = None,
     timeout: Timeout = None,
+    grace: Grace = 5.0,
     device: Device = "auto",
     threads: Threads = None,
     data_dir: DataDir = None,
     artifacts: Artifacts = None,
+    force: Force = False,
 ) -> None:
     """Run trials until none is left. Start as many as you like, on every machine that reaches the storage.
 
     Example: gloss-tune worker --storage sqlite:///gloss-tune.db
     """
-    from gloss_tune.logging import logger
-    from gloss_tune.study.opened import artifacts_folder, open_study
+    from gloss_tune.study.opened import artifacts_folder
+    from gloss_tune.workers.entry import serve
     from gloss_tune.workers.signals import stop_on_signal
-    from gloss_tune.workers.worker import WorkerOptions, work
+    from gloss_tune.workers.worker import WorkerOptions
 
     with stop_on_signal() as stop:
-        opened = open_study(storage, study)
         options = WorkerOptions(
             max_trials=max_trials,
             timeout=timeout,
@@ -50,8 +61,7 @@ def worker(
             threads=threads,
             data_dir=data_dir,
             artifacts=artifacts_folder(storage, artifacts),
+            grace=grace,
         )
-        finished = work(opened, options, stop)
-        why = "a signal arrived" if stop.signum else "its limit is reached or no trial is left"
-        logger.info("Worker leaves after %d trial%s: %s.", finished, "" if finished == 1 else "s", why)
-        raise typer.Exit(stop.exit_code)
+        code = serve(storage, study, options, stop)
+    raise typer.Exit(code)

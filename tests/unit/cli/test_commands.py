@@ -36,7 +36,7 @@ COMMANDS = {" ".join(path): command for path, command in walk(ROOT)}
 
 def test_the_commands_of_the_contract_are_there() -> None:
     assert COMMANDS.keys() >= {
-        "create", "worker", "run", "status", "trials", "export", "dashboard", "demo",
+        "create", "worker", "launch", "run", "status", "reap", "doctor", "trials", "export", "dashboard", "demo",
         "datasets", "datasets list", "datasets show", "datasets fetch",
     }  # fmt: skip
 
@@ -59,11 +59,14 @@ def test_a_command_shows_an_example_of_itself(name: str) -> None:
 
 OPTIONS = {
     "create": "--dataset --study --model --loss --trials --metric --sampler --pruner --epochs --batch-size "
-    "--max-length --seed --spec --set --max-train-docs --rehearse --rehearse-seconds --lease "
+    "--max-length --seed --spec --set --max-train-docs --rehearse --rehearse-seconds --lease --max-failures --keep "
     "--dry-run --storage --data-dir --format",
-    "run": "--dataset --study --loss --trials --set --storage --data-dir --device",
-    "worker": "--max-trials --timeout --device --storage --study --data-dir",
-    "status": "--watch --storage --study --format",
+    "run": "--dataset --study --loss --trials --set --storage --data-dir --device --workers --grace --output",
+    "worker": "--max-trials --timeout --grace --device --storage --study --data-dir --artifacts",
+    "launch": "--workers --device --threads --max-trials --timeout --grace --storage --study --data-dir --artifacts",
+    "reap": "--all --failed --storage --study --format",
+    "doctor": "--storage --study --data-dir --artifacts --device --threads --format",
+    "status": "--watch --storage --study --artifacts --format",
     "trials": "--storage --study --format --output",
     "export": "--storage --study --format --output",
     "dashboard": "--storage --writable --port",
@@ -94,7 +97,7 @@ def test_an_option_has_the_same_variable_everywhere(option: str, variable: str) 
 def given(**options: Any) -> dict[str, Any]:
     names = (
         "dataset model loss mode trials metric sampler pruner seed max_train_docs text_column label_column "
-        "rehearse_seconds lease epochs batch_size max_length"
+        "rehearse_seconds lease max_failures keep epochs batch_size max_length"
     )
     return {**dict.fromkeys(names.split()), "rehearse": False, **options}
 

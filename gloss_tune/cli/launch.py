@@ -1,0 +1,80 @@
+"""``gloss-tune launch``: many workers on this machine, supervised."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from gloss_tune.cli.options import DEFAULT_STORAGE, Artifacts, DataDir, Force, Storage, Study, Threads
+from gloss_tune.cli.worker import Grace, MaxTrials, Timeout
+
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        min=1,
+        metavar="N",
+        help="How many workers; by default one on each CUDA device, else one.",
+    ),
+]
+Devices = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        metavar="auto|cpu|cuda:N,…",
+        help="What to compute on: all CUDA devices or else the CPU (auto), or names with commas between. "
+        "Workers take them in turn.",
+    ),
+]
+
+
+def launch(
+    workers: Workers = None,
+    storage: Storage = DEFAULT_STORAGE,
+    study: Study = None,
+    device: Devices = "auto",
+    threads: Threads = None,
+    max_trials: MaxTrials = None,
+    timeout: Timeout = None,
+    grace: Grace = 5.0,
+    data_dir: DataDir = None,
+    artifacts: Artifacts = None,
+    force: Force = False,
+) -> None:
+    """Start workers on this machine's devices and look after them until the study is done.
+
+    One that dies is started again, and its trial goes on; a group whose workers die again and again is stopped. A first
+    SIGTERM or Ctrl-C lets all finish their epoch, a second stops them at once. --max-trials counts for each worker.
+    Example: gloss-tune launch --workers 4 --storage sqlite:///gloss-tune.db
+    """
+    from gloss_tune.logging import logger
+    from gloss_tune.study.opened import artifacts_folder, open_study
+    from gloss_tune.workers.devices import cuda_devices, spread
+    from gloss_tune.workers.local import supervise
+    from gloss_tune.workers.signals import stop_on_signal
+    from gloss_tune.workers.starting import StartAbandonedError, Starter
+    from gloss_tune.workers.worker import WorkerOptions
+
+    with stop_on_signal() as stop:
+        opened = open_study(storage, study)
+        options = WorkerOptions(
+            max_trials=max_trials,
+            timeout=timeout,
+            threads=threads,
+            data_dir=data_dir,
+            artifacts=artifacts_folder(storage, artifacts),
+            grace=grace,
+        )
+        starter = Starter(storage, opened.spec.rehearse, lambda: stop.signum is not None)
+
+        def count() -> int:
+            logger.info("Looking for CUDA devices.")  # importing torch takes seconds
+            return int(starter.ask(cuda_devices))
+
+        try:
+            devices = spread(device, workers, opened.spec.rehearse, count)
+        except StartAbandonedError:
+            raise typer.Exit(stop.exit_code) from None
+        code = supervise(opened, storage, starter, devices, options, stop)
+    raise typer.Exit(code)

@@ -1,0 +1,66 @@
+"""``gloss-tune reap``: requeue the trials of workers that are gone."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from gloss_tune.cli.options import (
+    DEFAULT_STORAGE,
+    Artifacts,
+    Force,
+    Format,
+    OutputFormat,
+    Storage,
+    Study,
+    emit,
+    to_json,
+)
+
+
+def reap(
+    storage: Storage = DEFAULT_STORAGE,
+    study: Study = None,
+    all_running: Annotated[
+        bool,
+        typer.Option(
+            "--all",
+            help="Requeue every running trial, its lease notwithstanding: all workers are known to be gone. "
+            "One that lives drops its trial and takes another.",
+        ),
+    ] = False,
+    artifacts: Artifacts = None,
+    failed: Annotated[
+        bool,
+        typer.Option("--failed", help="Requeue the failed trials too, after the cause was mended."),
+    ] = False,
+    force: Force = False,
+    format: OutputFormat = Format.table,
+) -> None:
+    """Requeue, under their own numbers, the trials whose workers are gone: silent past their lease, or ended here.
+
+    Workers do the same by themselves every few seconds; this is for when none is left.
+    Example: gloss-tune reap --storage sqlite:///gloss-tune.db
+    """
+    from gloss_tune.logging import logger
+    from gloss_tune.study.opened import artifacts_folder, open_study
+    from gloss_tune.study.recovery import requeue_failed, requeue_lost
+    from gloss_tune.workers.checkpoints import delete_left_overs
+    from gloss_tune.workers.models import forget_worse
+
+    opened = open_study(storage, study)
+    lost = requeue_lost(opened, all_running=all_running)
+    again = requeue_failed(opened.storage, opened.study_id) if failed else []
+    folder = artifacts_folder(storage, artifacts)
+    delete_left_overs(folder, opened)
+    forget_worse(opened, folder)
+    if format is Format.json:
+        emit(to_json({"study": opened.name, "lost": lost, "failed": again}))
+        return
+    lines = [*(f"trial {n} lost its worker" for n in lost), *(f"trial {n} had failed" for n in again)]
+    if lines:
+        emit("\n".join(lines))
+    count = len(lost) + len(again)
+    what = "No trial" if not count else "1 trial" if count == 1 else f"{count} trials"
+    logger.info("%s requeued in study %s.", what, opened.name)
