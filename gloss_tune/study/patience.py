@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 from optuna.exceptions import StorageInternalError
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, PendingRollbackError
 
 from gloss_tune.errors import GlossTuneError
 from gloss_tune.logging import logger
@@ -142,6 +142,8 @@ def outage(error: BaseException) -> str | None:
     """Why a storage does not answer, in one line; None if the error means something else."""
     if isinstance(error, StorageInternalError):
         return None if error.__cause__ is None else outage(error.__cause__)
+    if isinstance(error, PendingRollbackError) and "reconnect" in str(error):
+        return "the connection broke in a transaction"  # Optuna asks once more on a broken one
     broken = isinstance(error, OperationalError | InterfaceError)
     if not broken and not (isinstance(error, DBAPIError) and error.connection_invalidated):
         return None

@@ -112,12 +112,14 @@ def renew(storage: SharedStorage, claimed: Claim) -> bool:
 
 @patient
 def give_back(storage: SharedStorage, claimed: Claim) -> bool:
-    """Let the trial wait again under its own number; a claim that is no longer ours is left alone."""
+    """Let the trial wait again under its own number; a claim that is no longer ours is left alone.
+
+    The storage goes on refusing this process's writes to the trial until it lets go of it.
+    """
     with storage.transaction() as session:
         trial = _is_ours(session, claimed)
         if trial:
             requeue(trial)
-    storage.let_go(claimed.trial_id)
     return bool(trial)
 
 

@@ -99,7 +99,7 @@ class SharedStorage(RDBStorage):
         *,
         distinct: bool = True,
     ) -> bool:
-        """Write the parameters that a trial drew, all of them.
+        """Write the parameters that a trial drew, all of them; those that it has already it keeps.
 
         Args:
             distinct: write nothing if another trial of the study has the same.
@@ -124,8 +124,10 @@ class SharedStorage(RDBStorage):
             )
             if distinct and session.scalar(same.limit(1)) is not None:
                 return False
-            for name, value in internal.items():
-                self._set_trial_param_without_commit(session, trial_id, name, value, space[name])
+            param = models.TrialParamModel
+            has = session.scalars(sqlalchemy.select(param.param_name).where(param.trial_id == trial_id)).all()
+            for name in (name for name in internal if name not in has):
+                self._set_trial_param_without_commit(session, trial_id, name, internal[name], space[name])
         return True
 
     @contextlib.contextmanager

@@ -102,7 +102,7 @@ class Shutdown:
                 self._leave_now()
 
     def _end(self) -> float:
-        end = self._stop.since + self._grace
+        end = self._stop.since + max(self._grace, _AT_ONCE_SECONDS)
         return min(end, self._stop.since_second + _AT_ONCE_SECONDS) if self._stop.at_once else end
 
     def _leave_now(self) -> None:

@@ -210,6 +210,7 @@ class _Worker:
         finally:
             # a trial that was told is finished, and then this changes nothing
             give_back(self._opened.storage, claimed)
+            self._opened.storage.let_go(claimed.trial_id)
             self._keeper.watch(None, self._entry.device)
         logger.info("Trial %d%s: %s", claimed.number, again, _ended(ending, self._opened.spec.metric))
         return ending

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy
+from optuna.distributions import FloatDistribution
 from optuna.storages._rdb import models
 from optuna.trial import TrialState
 from sqlalchemy.exc import OperationalError
@@ -20,10 +21,10 @@ from gloss_tune.study import queue
 from gloss_tune.study.budget import stop_reason
 from gloss_tune.study.objective import Ending, ask, tell
 from gloss_tune.study.opened import OpenStudy
-from gloss_tune.study.queue import Claim, claim, renew
+from gloss_tune.study.queue import Claim, claim, give_back, renew
 from gloss_tune.study.recovery import requeue_failed, requeue_lost
 from gloss_tune.study.roster import WorkerEntry, present, sign_in
-from gloss_tune.study.shared_storage import SharedStorage
+from gloss_tune.study.shared_storage import LeaseLostError, SharedStorage
 from tests.integration.studies import age, join, make, trial_of
 
 COMPLETE = Ending(TrialState.COMPLETE, 0.75)
@@ -170,6 +171,29 @@ def test_another_workers_claim_is_left_alone(storage_url: str) -> None:
     opened = make(storage_url)
     take(opened, "me")
     assert take(join(storage_url), "you").number == 1
+
+
+def test_a_draw_that_was_written_unheard_stays(storage_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = make(storage_url)
+    claimed = take(opened)
+    space = {"mask_ratio": FloatDistribution(0.1, 0.9), "temperature": FloatDistribution(0.01, 2.0, log=True)}
+    params = {"mask_ratio": 0.25, "temperature": 0.5}
+    left = lose_next_answer(opened.storage, monkeypatch)
+    assert opened.storage.set_params(claimed.trial_id, params, space)
+    assert left == []
+    assert trial_of(opened, 0).params == params
+
+
+def test_a_worker_that_gave_its_trial_back_cannot_write_to_it(storage_url: str) -> None:
+    """Its shutdown requeues from another thread, while it may be about to draw."""
+    opened, other = make(storage_url), join(storage_url)
+    claimed = take(opened)
+    assert give_back(opened.storage, claimed)
+    heir = take(other)
+    assert heir.number == claimed.number
+    with pytest.raises(LeaseLostError):
+        ask(opened, claimed)
+    assert trial_of(other, 0).params == {}
 
 
 def test_a_result_that_was_written_unheard_counts_once(

@@ -9,7 +9,14 @@ from collections.abc import Callable
 
 import pytest
 from optuna.exceptions import StorageInternalError
-from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError, ProgrammingError
+from sqlalchemy.exc import (
+    DBAPIError,
+    IntegrityError,
+    InterfaceError,
+    OperationalError,
+    PendingRollbackError,
+    ProgrammingError,
+)
 
 from gloss_tune.study.patience import Patience, StorageLostError, outage, patient
 
@@ -168,6 +175,11 @@ def test_a_method_waits_as_its_storage_does() -> None:
         (DBAPIError("SELECT", {}, Exception("wrong type")), None),
         (OperationalError("SELECT", {}, Exception("")), "OperationalError"),
         (KeyError("x"), None),
+        (
+            PendingRollbackError("Can't reconnect until invalid transaction is rolled back."),
+            "the connection broke in a transaction",
+        ),
+        (PendingRollbackError("This Session's transaction has been rolled back by a nested rollback."), None),
     ],
 )
 def test_what_counts_as_an_outage(error: Exception, reason: str | None) -> None:

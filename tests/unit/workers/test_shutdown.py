@@ -149,6 +149,7 @@ def ends(monkeypatch: pytest.MonkeyPatch, stop: StopFlag, grace: float, **option
 
 
 def test_a_worker_that_hangs_is_requeued_and_ended_when_time_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_AT_ONCE_SECONDS", 0.1)
     started = time.monotonic()
     assert ends(monkeypatch, StopFlag(), grace=0.3) == ["requeued", 143]
     assert time.monotonic() - started >= 0.3

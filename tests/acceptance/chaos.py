@@ -1,0 +1,132 @@
+"""Everything that can happen to workers, at random and for as long as wanted, and then the sums.
+
+pytest tests/acceptance/test_chaos.py                             about half a minute on each storage
+GLOSS_TUNE_CHAOS_SECONDS=600 pytest tests/acceptance/test_chaos.py --timeout 1500
+"""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+
+from gloss_tune.finetune.rehearsal import Rehearsal
+from gloss_tune.study.opened import OpenStudy, open_study
+from gloss_tune.study.reading import trial_counts
+from gloss_tune.study.reading import trials as read_trials
+from tests.acceptance.conftest import Commands
+from tests.acceptance.processes import Process
+from tests.servers import PostgresServer
+
+WORKERS = 8
+TRIALS = 200
+LEASE = 2
+
+
+@dataclass
+class Chaos:
+    """One run.
+
+    Args:
+        commands: on the storage to try.
+        seconds: how long workers are disturbed.
+        seed: of what happens when.
+        server: restarted now and then, where there is one.
+    """
+
+    commands: Commands
+    seconds: float
+    seed: int
+    server: PostgresServer | None
+    happened: Counter[str] = field(default_factory=Counter)
+
+    def run(self) -> OpenStudy:
+        """Disturb the workers, then let them finish in peace; give the finished study."""
+        # so long that work is left until the end of the disturbance
+        each = WORKERS * self.seconds / TRIALS
+        self.commands(
+            "create", "--dataset", "mr", "--rehearse", "--rehearse-seconds", each, "--trials", TRIALS,
+            "--epochs", 5, "--lease", LEASE, "--pruner", "none", "--set", "max_attempts=100000",
+            "--set", "train.patience=10",
+        )  # fmt: skip
+        self._random = random.Random(self.seed)
+        self._workers = [self._start() for _ in range(WORKERS)]
+        self._all = list(self._workers)
+        self._stopped: dict[int, float] = {}
+        end = time.monotonic() + self.seconds
+        while time.monotonic() < end:
+            time.sleep(self._random.uniform(0.05, 0.5))
+            self._wake(now=False)
+            self._disturb()
+            self._replace()
+        self._wake(now=True)
+        storage = self.commands.storage
+        assert storage is not None
+        opened = open_study(storage, read_only=True)
+        deadline = time.monotonic() + 2 * self.seconds + 60
+        while (left := trial_counts(opened))["running"] + left["waiting"]:
+            assert time.monotonic() < deadline, left
+            self._replace()
+            time.sleep(0.2)
+        for worker in self._all:
+            code = worker.wait()
+            # one that is started while the server is away says so and leaves
+            turned_away = code == 2 and self.server is not None and "cannot be opened" in worker.stderr
+            assert turned_away or code in (0, 130, 143, -signal.SIGKILL), worker.stderr
+            assert "Traceback" not in worker.stderr, worker.stderr
+        return opened
+
+    def _start(self) -> Process:
+        return self.commands.start("worker", "--grace", self._random.choice([0, 0.5, 2]))
+
+    def _disturb(self) -> None:
+        victim = self._random.choice(self._workers)
+        if victim.poll() is not None or victim.pid in self._stopped:
+            return
+        kinds = ["kill", "stop", "terminate", "interrupt"] + ["restart"] * (self.server is not None)
+        kind = self._random.choices(kinds, [4, 4, 2, 1, 1][: len(kinds)])[0]
+        self.happened[kind] += 1
+        if kind == "kill":
+            victim.send(signal.SIGKILL)
+        elif kind == "stop":
+            victim.send(signal.SIGSTOP)
+            self._stopped[victim.pid] = time.monotonic() + self._random.uniform(0.2, 2.5 * LEASE)
+        elif kind == "terminate":
+            victim.send(signal.SIGTERM)
+        elif kind == "interrupt":
+            victim.send(signal.SIGINT)
+            if self._random.random() < 0.3:
+                victim.send(signal.SIGINT)
+        else:
+            assert self.server is not None
+            with self.server.outage(crash=self._random.random() < 0.5):
+                time.sleep(self._random.uniform(0.0, 1.5))
+
+    def _wake(self, now: bool) -> None:
+        for pid, when in list(self._stopped.items()):
+            if now or time.monotonic() >= when:
+                (worker,) = (w for w in self._all if w.pid == pid)
+                if worker.poll() is None:
+                    worker.send(signal.SIGCONT)
+                del self._stopped[pid]
+
+    def _replace(self) -> None:
+        for index, worker in enumerate(self._workers):
+            if worker.poll() is not None:
+                self._workers[index] = self._start()
+                self._all.append(self._workers[index])
+
+
+def check(opened: OpenStudy) -> None:
+    """Exactly the budget, each trial finished once with the value of its undisturbed run, none like another."""
+    rows = read_trials(opened)
+    assert [row["number"] for row in rows] == list(range(TRIALS))
+    assert Counter(row["state"] for row in rows) == {"complete": TRIALS}
+    assert len({str(row["params"]) for row in rows}) == TRIALS
+    for row in rows:
+        run = Rehearsal(opened.spec.config(row["params"]))
+        reports = list(run.epochs())
+        assert run.best is not None
+        assert (row["value"], row["epochs"]) == (run.best.metrics["val_macro_f1"], len(reports)), row
