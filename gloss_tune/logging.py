@@ -13,7 +13,7 @@ import sys
 logger = logging.getLogger("gloss_tune")
 
 _URL_PASSWORD = re.compile(r"(?P<head>\b[a-z][a-z0-9+.-]*://[^\s:/@]*):(?P<password>[^\s]+)@", re.IGNORECASE)
-_KEY_PASSWORD = re.compile(r"(?P<head>\bpassword=)(?P<password>'[^']*'|[^\s&;,)'\"]+)", re.IGNORECASE)
+_KEY_PASSWORD = re.compile(r"(?P<head>\b\w*passw(?:or)?d=)(?P<password>'[^']*'|[^\s&;,)'\"]+)", re.IGNORECASE)
 
 
 def redact(text: str) -> str:
@@ -38,7 +38,9 @@ class _Redacted(logging.Filter):
 def configure(level: int = logging.INFO, prefix: str = "") -> None:
     """Send the package's log to stderr, each message after ``prefix``; safe to call twice."""
     handler: logging.Handler
-    if sys.stderr.isatty():
+    if sys.stderr is None:  # closed by whoever started us: there is nobody to talk to
+        handler = logging.NullHandler()
+    elif sys.stderr.isatty():
         from rich.console import Console
         from rich.logging import RichHandler
 

@@ -5,6 +5,7 @@ Nothing here imports torch or Optuna before a command runs, so that ``--help`` a
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from typing import Annotated
@@ -64,8 +65,19 @@ def main() -> None:
     try:
         app()
     except GlossTuneError as error:
-        sys.stderr.write(f"Error: {redact(str(error))}\n")
+        _complain(str(error))
         sys.exit(error.exit_code)
     except BrokenPipeError:  # the reader of our stdout has left, as in 'gloss-tune trials | head'
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:  # such as a full disk under our stdout
+        if error.errno != errno.ENOSPC:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _complain(f"Nothing more can be written: {error.strerror}; free some space and repeat")
+        sys.exit(1)
+
+
+def _complain(message: str) -> None:
+    if sys.stderr is not None:  # it may have been closed by whoever started us
+        sys.stderr.write(f"Error: {redact(message)}\n")

@@ -56,7 +56,7 @@ def launch(
     from gloss_tune.workers.starting import StartAbandonedError, Starter
     from gloss_tune.workers.worker import WorkerOptions
 
-    with stop_on_signal() as stop:
+    with stop_on_signal(last=True) as stop:
         opened = open_study(storage, study)
         options = WorkerOptions(
             max_trials=max_trials,

@@ -95,7 +95,7 @@ def run_study(
     from gloss_tune.workers.signals import stop_on_signal
     from gloss_tune.workers.starting import Starter
 
-    with stop_on_signal() as stop:
+    with stop_on_signal(last=True) as stop:
         devices = spread(device, workers, spec.rehearse, cuda_devices)
         opened = create(spec, storage, study, data_dir=options.data_dir).study
         if len(devices) == 1:  # nothing to share: torch is imported once, by this process

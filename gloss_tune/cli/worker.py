@@ -53,7 +53,7 @@ def worker(
     from gloss_tune.workers.signals import stop_on_signal
     from gloss_tune.workers.worker import WorkerOptions
 
-    with stop_on_signal() as stop:
+    with stop_on_signal(last=True) as stop:
         options = WorkerOptions(
             max_trials=max_trials,
             timeout=timeout,

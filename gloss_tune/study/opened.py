@@ -17,7 +17,8 @@ import optuna
 from optuna.storages import BaseStorage, get_storage
 
 from gloss_tune import __version__
-from gloss_tune.errors import InputError, SpecError, StudyMismatchError
+from gloss_tune.errors import GlossTuneError, InputError, SpecError, StudyMismatchError
+from gloss_tune.study.queue import study_name
 from gloss_tune.study.samplers import build_pruner, build_sampler
 from gloss_tune.study.shared_storage import SharedStorage
 from gloss_tune.study.spec import StudySpec
@@ -71,6 +72,20 @@ class OpenStudy:
             sampler=build_sampler(self.spec, trial_number),
             pruner=build_pruner(self.spec),
         )
+
+    def check_still_there(self) -> None:
+        """Whether the storage still holds this very study: someone may delete it, or put another file in its place.
+
+        Raises:
+            GlossTuneError: it does not; nothing can be told there any more.
+        """
+        self.storage.check_same_file()
+        found = study_name(self.storage, self.study_id)
+        if found != self.name:
+            raise GlossTuneError(
+                f"Study {self.name!r} is no longer on storage {self.storage.redacted_url}: it was deleted, or the "
+                "database was replaced. Restore it, or make the study again"
+            )
 
     @cached_property
     def _cached_storage(self) -> BaseStorage:
@@ -161,9 +176,10 @@ def new_identifier() -> str:
     return secrets.token_hex(4)
 
 
-def _file_part(identifier: str) -> str:
+def _files_name(name: str, identifier: object) -> str:
     # read from a shared database: it must not lead out of the artifacts folder
-    return re.sub(r"[^0-9a-f]", "", str(identifier))[:16]
+    harmless = re.sub(r"[^0-9a-f]", "", str(identifier))[:16]
+    return f"{name}.{harmless}" if harmless else name  # the first release gave none
 
 
 def _from_attributes(
@@ -190,5 +206,5 @@ def _from_attributes(
         dataset=attributes[f"{_KEY}dataset"],
         encoder=attributes[f"{_KEY}encoder"],
         versions=attributes[f"{_KEY}versions"],
-        files=f"{name}.{_file_part(attributes[f'{_KEY}id'])}",
+        files=_files_name(name, attributes.get(f"{_KEY}id", "")),
     )

@@ -33,15 +33,23 @@ class Patience:
     """Repeats operations on a storage until they succeed, for as long as it is worth it.
 
     Args:
+        name: of the storage, without its password.
         seconds: how long to wait in one go; 0 raises the first error, as commands that only look want it.
         must_leave: asked while waiting; True ends the wait at once.
-        name: of the storage, without its password.
+        pause: most seconds between two tries; must be short against a lease, which begins anew when a server is back.
     """
 
-    def __init__(self, seconds: float, must_leave: Callable[[], bool], name: str) -> None:
+    def __init__(
+        self,
+        name: str,
+        seconds: float = 0.0,
+        must_leave: Callable[[], bool] = lambda: False,
+        pause: float = 5.0,
+    ) -> None:
         self._seconds = seconds
         self._must_leave = must_leave
         self._name = name
+        self._longest_pause = min(pause, _LONGEST_PAUSE)
         self._inside = threading.local()
         self._lock = threading.Lock()
         self._away_since: float | None = None
@@ -86,7 +94,7 @@ class Patience:
                     ) from error
                 self._say_away(reason)
                 self._sleep(pause)
-                pause = min(2 * pause, _LONGEST_PAUSE)
+                pause = min(2 * pause, self._longest_pause)
             else:
                 self._given_up = False
                 self._say_back()

@@ -177,11 +177,22 @@ def finish(
         trial.datetime_complete = datetime.now()
 
 
+@patient
+def study_name(storage: SharedStorage, study_id: int) -> str | None:
+    """The name that a study's key has now; None if there is no such study."""
+    with storage.transaction() as session:
+        study = models.StudyModel
+        return session.scalar(sqlalchemy.select(study.study_name).where(study.study_id == study_id))
+
+
 def _is_ours(session: Session, claimed: Claim) -> Any:
-    """The claimed trial's locked row, or None if the claim was lost."""
-    trial = models.TrialModel.find_or_raise_by_id(claimed.trial_id, session, for_update=True)
+    """The claimed trial's locked row, or None if the claim was lost, be it with the whole study."""
+    trial = session.scalar(
+        sqlalchemy.select(Trial).where(Trial.trial_id == claimed.trial_id).with_for_update()
+    )
     ours = (
-        trial.state == TrialState.RUNNING
+        trial is not None
+        and trial.state == TrialState.RUNNING
         and number_attribute(session, claimed.trial_id, "attempts") == claimed.attempt
     )
     return trial if ours else None
@@ -189,11 +200,8 @@ def _is_ours(session: Session, claimed: Claim) -> Any:
 
 def _was_finished_so(session: Session, claimed: Claim, state: TrialState) -> bool:
     """Whether this very claim ended the trial: the storage then broke off before anyone heard of it."""
-    trial = models.TrialModel.find_or_raise_by_id(claimed.trial_id, session)
-    return (
-        bool(trial.state == state)
-        and number_attribute(session, claimed.trial_id, "attempts") == claimed.attempt
-    )
+    found = session.scalar(sqlalchemy.select(Trial.state).where(Trial.trial_id == claimed.trial_id))
+    return bool(found == state) and number_attribute(session, claimed.trial_id, "attempts") == claimed.attempt
 
 
 def _mark_infeasible(session: Session, trial_id: int) -> None:

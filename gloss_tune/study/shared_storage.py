@@ -10,6 +10,7 @@ import contextlib
 import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy
@@ -51,22 +52,44 @@ class SharedStorage(RDBStorage):
 
     def __init__(self, url: URL, engine_kwargs: dict[str, Any], **options: Any) -> None:
         self._held: dict[int, int] = {}
+        self._file = Path(str(url.database)) if url.get_backend_name() == "sqlite" else None
+        self._identity: tuple[int, int] | None = None
         self.redacted_url = redact(url.render_as_string(hide_password=True))
-        self.patience = Patience(0.0, lambda: True, self.redacted_url)
+        self.patience = Patience(self.redacted_url)
         # Optuna runs the URL through str.format: braces of a path or password must survive that
         plain = url.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             super().__init__(plain, engine_kwargs=engine_kwargs, **options)
 
-    def be_patient(self, seconds: float, must_leave: Callable[[], bool]) -> None:
-        """From now on, wait for the database where it is away; ``must_leave`` ends a wait early."""
-        self.patience = Patience(seconds, must_leave, self.redacted_url)
+    def be_patient(self, seconds: float, must_leave: Callable[[], bool], lease: float) -> None:
+        """From now on, wait for the database where it is away (see :class:`gloss_tune.study.patience.Patience`)."""
+        self.patience = Patience(self.redacted_url, seconds, must_leave, lease / 4)
 
     @property
     def held(self) -> list[int]:
         """The trials that this process holds."""
         return list(self._held)
+
+    def check_same_file(self) -> None:
+        """Whether an SQLite file is still the one that was there at the first check; on Postgres, do nothing.
+
+        Raises:
+            GlossTuneError: it was deleted or replaced: this process still writes to the old one, which nobody sees.
+        """
+        if self._file is None:
+            return
+        try:
+            found = self._file.stat()
+            identity = (found.st_dev, found.st_ino)
+        except FileNotFoundError:
+            identity = (0, 0)
+        self._identity = self._identity or identity
+        if identity != self._identity:
+            raise GlossTuneError(
+                f"Storage {self.redacted_url} was deleted or replaced while it was in use; what was told since then "
+                "is lost with it. Restore the file, and start the workers again"
+            )
 
     def hold(self, trial_id: int, attempt: int) -> None:
         """From now on, write to this trial only while it is running on this attempt."""

@@ -50,8 +50,12 @@ class StopFlag:
 
 
 @contextlib.contextmanager
-def stop_on_signal() -> Iterator[StopFlag]:
-    """Set the flag on SIGTERM, SIGINT and SIGHUP. Handlers are restored at the end."""
+def stop_on_signal(*, last: bool = False) -> Iterator[StopFlag]:
+    """Set the flag on SIGTERM, SIGINT and SIGHUP. Handlers are restored at the end.
+
+    Args:
+        last: the process ends with this block; if a signal came, a further one must not change its exit code.
+    """
     flag = StopFlag()
     before = {}
 
@@ -66,4 +70,4 @@ def stop_on_signal() -> Iterator[StopFlag]:
         yield flag
     finally:
         for signum, handler in before.items():
-            signal.signal(signum, handler)
+            signal.signal(signum, signal.SIG_IGN if last and flag.signum is not None else handler)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,7 +96,10 @@ def sizes(artifacts: Path, study: str) -> dict[str, Any] | None:
         written or was left unfinished), and ``other_bytes``: everything else there, of other studies too. None
         where there is no folder.
     """
-    if not artifacts.is_dir():
+    try:
+        if not stat.S_ISDIR(artifacts.stat().st_mode):
+            return None
+    except OSError:  # not there, not ours, or no name that a folder could have
         return None
     found: dict[str, Any] = {"folder": str(artifacts)}
     for kind in (CHECKPOINTS, MODELS):

@@ -107,7 +107,9 @@ class _Worker:
         device = "rehearsal" if self._real is None else options.device
         self._entry = WorkerEntry(self.id, me.host, me.pid, device, machine=me.machine)
         self._keeper = LeaseKeeper(opened, self._entry)
-        opened.storage.be_patient(_PATIENCE_SECONDS, lambda: self._shutdown.must_leave)
+        opened.storage.be_patient(
+            _PATIENCE_SECONDS, lambda: self._shutdown.must_leave, lease=opened.spec.lease
+        )
 
     def work(self, on_trial: Callable[[], None]) -> int:
         finished = unexpected = 0
@@ -142,6 +144,7 @@ class _Worker:
 
     def _claim(self) -> Claim | None:
         storage, study_id = self._opened.storage, self._opened.study_id
+        self._opened.check_still_there()
         reason = stop_reason(storage, study_id, self._opened.spec)
         if reason is not None:
             raise StudyStoppedError(f"Study {self._opened.name!r} is stopped: {reason}")

@@ -150,7 +150,7 @@ def lose_next_answer(storage: SharedStorage, monkeypatch: pytest.MonkeyPatch) ->
             raise OperationalError("COMMIT", {}, Exception("server closed the connection unexpectedly"))
 
     monkeypatch.setattr(sqlalchemy.orm.Session, "commit", commit)
-    storage.be_patient(30.0, lambda: False)
+    storage.be_patient(30.0, lambda: False, lease=2.0)
     return left
 
 

@@ -41,7 +41,7 @@ class Flaky:
 
 
 def patience(seconds: float = 30.0, must_leave: Callable[[], bool] = lambda: False) -> Patience:
-    return Patience(seconds, must_leave, "sqlite:///x.db")
+    return Patience("sqlite:///x.db", seconds, must_leave)
 
 
 @pytest.fixture(autouse=True)
