@@ -48,7 +48,7 @@ def build_application(storage: str, artifacts: Any, writable: bool) -> Applicati
     import optuna_dashboard
 
     from gloss_tune.study.storage import open_storage
-    from gloss_tune.workers.artifacts import artifact_store
+    from gloss_tune.workers.artifacts.store import artifact_store
 
     opened = open_storage(storage, read_only=not writable)
     application: Application = optuna_dashboard.wsgi(opened, artifact_store=artifact_store(artifacts))

@@ -24,8 +24,8 @@ from gloss_tune.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from gloss_tune.workers.checklist import Check
-    from gloss_tune.workers.doctor import Diagnosis, Estimate
+    from gloss_tune.workers.doctor.checklist import Check
+    from gloss_tune.workers.doctor.examination import Diagnosis, Estimate
 
 _STATES = {"ok": ("ok", "green"), "warning": ("warning", "yellow"), "failed": ("FAILED", "bold red")}
 _INDENT = 20
@@ -49,7 +49,7 @@ def doctor(
     import logging
 
     from gloss_tune.logging import configure
-    from gloss_tune.workers.doctor import DoctorOptions, examine
+    from gloss_tune.workers.doctor.examination import DoctorOptions, examine
 
     configure(logging.WARNING)  # the list says it all
     as_table = format is Format.table

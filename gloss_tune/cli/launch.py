@@ -50,10 +50,10 @@ def launch(
     """
     from gloss_tune.logging import logger
     from gloss_tune.study.opened import artifacts_folder, open_study
-    from gloss_tune.workers.devices import cuda_devices, spread
-    from gloss_tune.workers.local import supervise
+    from gloss_tune.workers.launch.devices import cuda_devices, spread
+    from gloss_tune.workers.launch.starter import StartAbandonedError, Starter
+    from gloss_tune.workers.launch.supervisor import supervise
     from gloss_tune.workers.signals import stop_on_signal
-    from gloss_tune.workers.starting import StartAbandonedError, Starter
     from gloss_tune.workers.worker import WorkerOptions
 
     with stop_on_signal(last=True) as stop:

@@ -46,8 +46,8 @@ def reap(
     from gloss_tune.logging import logger
     from gloss_tune.study.opened import artifacts_folder, open_study
     from gloss_tune.study.recovery import requeue_failed, requeue_lost
-    from gloss_tune.workers.checkpoints import delete_left_overs
-    from gloss_tune.workers.models import forget_worse
+    from gloss_tune.workers.artifacts.checkpoints import delete_left_overs
+    from gloss_tune.workers.artifacts.models import forget_worse
 
     opened = open_study(storage, study)
     lost = requeue_lost(opened, all_running=all_running)

@@ -90,10 +90,10 @@ def run_study(
     """Create the study or find it, run it to its end, and return its export."""
     from gloss_tune.study.create import create
     from gloss_tune.study.reading import export
-    from gloss_tune.workers.devices import cuda_devices, spread
-    from gloss_tune.workers.local import supervise
+    from gloss_tune.workers.launch.devices import cuda_devices, spread
+    from gloss_tune.workers.launch.starter import Starter
+    from gloss_tune.workers.launch.supervisor import supervise
     from gloss_tune.workers.signals import stop_on_signal
-    from gloss_tune.workers.starting import Starter
 
     with stop_on_signal(last=True) as stop:
         devices = spread(device, workers, spec.rehearse, cuda_devices)
@@ -111,7 +111,7 @@ def run_study(
 def work_here(opened: OpenStudy, options: WorkerOptions, stop: StopFlag) -> int:
     """Run the study to its end in this process; the exit code is 0, or that of a signal."""
     from gloss_tune.study.reading import trial_counts
-    from gloss_tune.workers.watch import say_progress
+    from gloss_tune.workers.launch.watch import say_progress
     from gloss_tune.workers.worker import work
 
     work(opened, options, stop, lambda: say_progress(opened, trial_counts(opened)))

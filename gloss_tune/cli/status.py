@@ -37,7 +37,7 @@ def status(
     """
     from gloss_tune.study.opened import artifacts_folder, open_study
     from gloss_tune.study.reading import status as read_status
-    from gloss_tune.workers.trial_files import sizes
+    from gloss_tune.workers.artifacts.trial_files import sizes
 
     opened = open_study(storage, study, read_only=True)
     folder = artifacts_folder(storage, artifacts)

@@ -25,10 +25,10 @@ from gloss_tune.study.patience import StorageLostError
 from gloss_tune.study.queue import Claim, claim, give_back
 from gloss_tune.study.roster import WorkerEntry, sign_out
 from gloss_tune.study.shared_storage import LeaseLostError
-from gloss_tune.workers.artifacts import leave_marker, upload_epochs
-from gloss_tune.workers.checkpoints import TrialCheckpoint, delete_left_overs
+from gloss_tune.workers.artifacts.checkpoints import TrialCheckpoint, delete_left_overs
+from gloss_tune.workers.artifacts.models import drop_model, forget_worse, keep_model
+from gloss_tune.workers.artifacts.store import leave_marker, upload_epochs
 from gloss_tune.workers.lease import LeaseKeeper
-from gloss_tune.workers.models import drop_model, forget_worse, keep_model
 from gloss_tune.workers.real import RealRuns
 from gloss_tune.workers.shutdown import Shutdown
 from gloss_tune.workers.signals import StopFlag

@@ -27,10 +27,13 @@ from gloss_tune.study.opened import OpenStudy
 from gloss_tune.study.queue import claim
 from gloss_tune.study.roster import WorkerEntry, sign_in
 from gloss_tune.study.spec import build_spec
-from gloss_tune.workers import machine_checks, smoke, storage_checks, study_checks
-from gloss_tune.workers.artifacts import has_left_marker, leave_marker
-from gloss_tune.workers.checklist import Check
-from gloss_tune.workers.doctor import Diagnosis, DoctorOptions, examine
+from gloss_tune.workers.artifacts.store import has_left_marker, leave_marker
+from gloss_tune.workers.doctor import machine as machine_checks
+from gloss_tune.workers.doctor import smoke
+from gloss_tune.workers.doctor import storage as storage_checks
+from gloss_tune.workers.doctor import study as study_checks
+from gloss_tune.workers.doctor.checklist import Check
+from gloss_tune.workers.doctor.examination import Diagnosis, DoctorOptions, examine
 from gloss_tune.workers.signals import StopFlag
 from gloss_tune.workers.worker import WorkerOptions, work
 from tests.integration.studies import age, contents, make

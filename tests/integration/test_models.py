@@ -24,9 +24,9 @@ from gloss_tune.finetune.loop import Finetune
 from gloss_tune.study.objective import Ending, ask, tell
 from gloss_tune.study.opened import OpenStudy
 from gloss_tune.study.queue import Claim, claim
-from gloss_tune.workers import models as models_module
-from gloss_tune.workers.models import DESCRIPTION, HEAD, drop_model, forget_worse, keep_model
-from gloss_tune.workers.trial_files import MODELS
+from gloss_tune.workers.artifacts import models as models_module
+from gloss_tune.workers.artifacts.models import DESCRIPTION, HEAD, drop_model, forget_worse, keep_model
+from gloss_tune.workers.artifacts.trial_files import MODELS
 from tests.disks import no_file_larger_than
 from tests.integration.studies import FILES, METRICS, age, join, make
 from tests.unit.finetune.tiny import SPECIAL, WORDS, documents, write_encoder

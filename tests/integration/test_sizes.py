@@ -14,7 +14,7 @@ import pytest
 from gloss_tune.cli.options import Format
 from gloss_tune.cli.status import _size
 from gloss_tune.cli.status import status as status_command
-from gloss_tune.workers.trial_files import sizes
+from gloss_tune.workers.artifacts.trial_files import sizes
 from tests.integration.studies import FILES, make
 
 

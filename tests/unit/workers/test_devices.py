@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gloss_tune.errors import InputError
-from gloss_tune.workers.devices import spread
+from gloss_tune.workers.launch.devices import spread
 
 
 def never() -> int:

@@ -23,7 +23,7 @@ from gloss_tune.study.storage import parse_storage_url
 
 _LOOK_SECONDS = 0.2
 _ALWAYS = [
-    "gloss_tune.workers.child",
+    "gloss_tune.workers.launch.child",
     "gloss_tune.study.first_trials",
     "alembic.config",
     "alembic.migration",

@@ -15,8 +15,8 @@ from gloss_tune.study.create import describe, study_dataset
 from gloss_tune.study.layers import differences
 from gloss_tune.study.opened import OpenStudy
 from gloss_tune.study.roster import WorkerEntry
-from gloss_tune.workers.artifacts import has_left_marker
-from gloss_tune.workers.checklist import Finding
+from gloss_tune.workers.artifacts.store import has_left_marker
+from gloss_tune.workers.doctor.checklist import Finding
 from gloss_tune.workers.real import pick_device, usable_cores
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from gloss_tune.workers.group import RestartPolicy, why_ended
+from gloss_tune.workers.launch.policy import RestartPolicy, why_ended
 
 
 class Clock:

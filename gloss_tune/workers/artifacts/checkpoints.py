@@ -18,7 +18,7 @@ from gloss_tune.logging import logger
 from gloss_tune.study.opened import OpenStudy
 from gloss_tune.study.queue import Claim
 from gloss_tune.study.standings import standings
-from gloss_tune.workers.trial_files import CHECKPOINTS, TrialFile, remove, trial_files
+from gloss_tune.workers.artifacts.trial_files import CHECKPOINTS, TrialFile, remove, trial_files
 
 # a checkpoint is worth writing only where repeating the work would cost more
 _SHORTEST_SECONDS = 1.0

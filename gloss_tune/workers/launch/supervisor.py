@@ -15,11 +15,11 @@ from gloss_tune.errors import GlossTuneError, InputError
 from gloss_tune.logging import logger
 from gloss_tune.study.opened import OpenStudy
 from gloss_tune.study.reading import trial_counts
-from gloss_tune.workers.child import Leaving, Order, StopOrder, TrialFinished, Why, work_for_parent
-from gloss_tune.workers.group import RestartPolicy, why_ended
+from gloss_tune.workers.launch.child import Leaving, Order, StopOrder, TrialFinished, Why, work_for_parent
+from gloss_tune.workers.launch.policy import RestartPolicy, why_ended
+from gloss_tune.workers.launch.starter import StartAbandonedError, Starter
+from gloss_tune.workers.launch.watch import StudyWatch, finished_of
 from gloss_tune.workers.signals import StopFlag
-from gloss_tune.workers.starting import StartAbandonedError, Starter
-from gloss_tune.workers.watch import StudyWatch, finished_of
 from gloss_tune.workers.worker import WorkerOptions
 
 _LOOK_SECONDS = 0.2

@@ -22,12 +22,12 @@ from gloss_tune.study.opened import OpenStudy
 from gloss_tune.study.reading import status, trial_counts
 from gloss_tune.study.reading import trials as read_trials
 from gloss_tune.study.spec import build_spec
-from gloss_tune.workers import watch as watch_module
-from gloss_tune.workers.child import Leaving, Order, StopOrder, TrialFinished, Why, work_for_parent
-from gloss_tune.workers.local import supervise
+from gloss_tune.workers.launch import watch as watch_module
+from gloss_tune.workers.launch.child import Leaving, Order, StopOrder, TrialFinished, Why, work_for_parent
+from gloss_tune.workers.launch.starter import StartAbandonedError, Starter
+from gloss_tune.workers.launch.supervisor import supervise
+from gloss_tune.workers.launch.watch import StudyWatch
 from gloss_tune.workers.signals import StopFlag
-from gloss_tune.workers.starting import StartAbandonedError, Starter
-from gloss_tune.workers.watch import StudyWatch
 from gloss_tune.workers.worker import WorkerOptions
 from tests.integration.studies import join, make
 

@@ -23,7 +23,7 @@ from gloss_tune.filesystem import (
 )
 from gloss_tune.logging import redact
 from gloss_tune.study.storage import parse_storage_url
-from gloss_tune.workers.checklist import Finding
+from gloss_tune.workers.doctor.checklist import Finding
 
 _LOCK_SECONDS = 10.0
 _SLOW_SECONDS = 0.25

@@ -15,8 +15,8 @@ from gloss_tune.study.queue import database_now
 from gloss_tune.study.reading import trial_counts
 from gloss_tune.study.roster import WorkerEntry, present
 from gloss_tune.study.storage import open_storage
-from gloss_tune.workers.checklist import Finding
-from gloss_tune.workers.storage_checks import Place
+from gloss_tune.workers.doctor.checklist import Finding
+from gloss_tune.workers.doctor.storage import Place
 
 
 def look_at_schema(url: str, place: Place) -> Finding[bool]:

@@ -24,7 +24,7 @@ from gloss_tune.study.opened import OpenStudy, current_versions
 from gloss_tune.study.queue import Claim
 from gloss_tune.study.reading import hyperparameters
 from gloss_tune.study.standings import best_complete, standings
-from gloss_tune.workers.trial_files import MODELS, remove, trial_files
+from gloss_tune.workers.artifacts.trial_files import MODELS, remove, trial_files
 
 if TYPE_CHECKING:
     from gloss_tune.encoder import Encoder

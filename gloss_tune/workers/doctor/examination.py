@@ -13,8 +13,11 @@ from gloss_tune.study.opened import OpenStudy, artifacts_folder
 from gloss_tune.study.reading import trial_counts
 from gloss_tune.study.roster import WorkerEntry
 from gloss_tune.study.storage import parse_storage_url
-from gloss_tune.workers import machine_checks, smoke, storage_checks, study_checks
-from gloss_tune.workers.checklist import Check, Checklist, Finding, Outcome
+from gloss_tune.workers.doctor import machine as machine_checks
+from gloss_tune.workers.doctor import smoke
+from gloss_tune.workers.doctor import storage as storage_checks
+from gloss_tune.workers.doctor import study as study_checks
+from gloss_tune.workers.doctor.checklist import Check, Checklist, Finding, Outcome
 from gloss_tune.workers.real import RealRuns
 
 

@@ -1,0 +1,1 @@
+"""What trials leave in the artifacts folder: learning curves, checkpoints, the best models."""
