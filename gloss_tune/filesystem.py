@@ -18,7 +18,8 @@ _NETWORK_KINDS = frozenset(
         *("s3fs", "goofys", "mount-s3", "gcsfuse", "rclone"),  # stores of objects, shown as files
     )
 )
-_PREFIX = 1024.0
+#: Bytes; a study fills what is less within hours.
+LITTLE_SPACE = 200 * 10**6
 
 Mount = tuple[str, str]
 """Mount point and kind of file system."""
@@ -85,15 +86,6 @@ def nearest_existing(path: Path) -> Path:
     while not _exists(place) and place != place.parent:
         place = place.parent
     return place
-
-
-def readable_size(size: float) -> str:
-    """Bytes as people read them, such as ``1.5 GB`` (2³⁰ bytes to a GB)."""
-    units = ["bytes", "KB", "MB", "GB", "TB"]
-    while size >= _PREFIX and len(units) > 1:
-        size /= _PREFIX
-        units.pop(0)
-    return f"{size:.0f} {units[0]}" if units[0] == "bytes" or size >= 100 else f"{size:.1f} {units[0]}"
 
 
 def _exists(path: Path) -> bool:

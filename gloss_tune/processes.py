@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+import uuid
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -43,16 +44,27 @@ def is_gone(identity: ProcessIdentity) -> bool:
     try:
         return bool(psutil.Process(identity.pid).status() == psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
-        return True
+        return not _exists(identity.pid)
     except psutil.AccessDenied:
         return False
+
+
+def _exists(pid: int) -> bool:
+    """Asked once more, of the kernel: /proc may hide other users' processes."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 @cache
 def _machine() -> str:
     """One boot of one machine and, on Linux, one namespace of process ids: containers may share a host's name."""
     if sys.platform == "darwin":
-        return socket.gethostname()
+        return f"{socket.gethostname()}:{uuid.getnode():x}"
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot}:{Path('/proc/self/ns/pid').stat().st_ino}"

@@ -56,11 +56,10 @@ def reap(
     delete_left_overs(folder, opened)
     forget_worse(opened, folder)
     if format is Format.json:
-        emit(to_json({"study": opened.name, "lost": lost, "failed": again}))
+        emit(to_json({"study": opened.name, "requeued": [*lost.requeued, *again], "given_up": lost.given_up}))
         return
-    lines = [*(f"trial {n} lost its worker" for n in lost), *(f"trial {n} had failed" for n in again)]
-    if lines:
-        emit("\n".join(lines))
-    count = len(lost) + len(again)
+    for number in sorted([*lost.requeued, *again]):
+        emit(str(number))
+    count = len(lost.requeued) + len(again)
     what = "No trial" if not count else "1 trial" if count == 1 else f"{count} trials"
     logger.info("%s requeued in study %s.", what, opened.name)

@@ -94,22 +94,27 @@ def counts(storage: SharedStorage, study_id: int) -> dict[TrialState, int]:
 
 @patient
 def stop_reason(storage: SharedStorage, study_id: int, spec: StudySpec) -> str | None:
-    """Why no further trial should start: too many have failed; None while all is well."""
+    """Why no further trial should start: too many have failed; None while all is well, or nothing is left to start."""
     with storage.transaction() as session:
         of_study = Trial.study_id == study_id
+        waiting = of_study & (Trial.state == TrialState.WAITING)
+        if session.scalar(sqlalchemy.select(Trial.trial_id).where(waiting).limit(1)) is None:
+            return None
         failed = of_study & (Trial.state == TrialState.FAIL)
         count = session.scalar(sqlalchemy.select(sqlalchemy.func.count()).where(failed)) or 0
         if not count:
             return None
-        # from the table: Optuna 5 wraps the column of the class in a plain property
-        newest = (Trial.__table__.c.datetime_complete.desc(), Trial.trial_id.desc())
+        # the last sign of life is by the database's clock; a trial's own times are by its worker's
+        life = models.TrialHeartbeatModel
+        newest = (life.heartbeat.desc(), Trial.trial_id.desc())
         ended = of_study & Trial.state.in_([TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL])
         row = spec.max_failures_in_a_row
-        last = session.scalars(sqlalchemy.select(Trial.state).where(ended).order_by(*newest).limit(row))
-        in_a_row = list(last) == [TrialState.FAIL] * row
+        by_time = sqlalchemy.select(Trial).outerjoin(life, life.trial_id == Trial.trial_id).order_by(*newest)
+        last = [trial.state for trial in session.scalars(by_time.where(ended).limit(row))]
+        in_a_row = last == [TrialState.FAIL] * row
         if not in_a_row and (spec.max_failures is None or count < spec.max_failures):
             return None
-        trial = session.scalars(sqlalchemy.select(Trial).where(failed).order_by(*newest).limit(1)).one()
+        trial = session.scalars(by_time.where(failed).limit(1)).one()
         error = text_attribute(session, trial.trial_id, "error") or "an unknown error"
         rule = (
             f"{row} trials in a row have failed (max_failures_in_a_row)"

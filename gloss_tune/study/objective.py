@@ -21,8 +21,8 @@ from gloss_tune.study.queue import Claim, finish, forget_reports
 from gloss_tune.study.samplers import DistinctSampler
 from gloss_tune.study.space import Value
 
-# with so many workers drawing the same few points at the same moment, a repeated one is the smaller evil
-_DRAWS = 100
+# each sees what was drawn before: only workers that draw at the same moment can meet, and hardly so often
+_DRAWS = 10
 
 MakeRun = Callable[[FinetuneConfig], FinetuneRun]
 OnEpoch = Callable[[EpochReport], None]
@@ -73,7 +73,7 @@ def ask(opened: OpenStudy, claimed: Claim) -> tuple[optuna.Trial, dict[str, Valu
     if not space.keys() <= frozen.params.keys():
         _draw(opened, claimed, frozen, space)
     if frozen.intermediate_values:
-        forget_reports(opened.storage, claimed, after=0)
+        forget_reports(opened.storage, claimed)
     trial = optuna.Trial(opened.optuna_study(claimed.number), claimed.trial_id)
     return trial, {name: trial.params[name] for name in space}
 

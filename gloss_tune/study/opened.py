@@ -18,7 +18,7 @@ from optuna.storages import BaseStorage, get_storage
 
 from gloss_tune import __version__
 from gloss_tune.errors import GlossTuneError, InputError, SpecError, StudyMismatchError
-from gloss_tune.study.queue import study_name
+from gloss_tune.study.queue import revivals, study_name
 from gloss_tune.study.samplers import build_pruner, build_sampler
 from gloss_tune.study.shared_storage import SharedStorage
 from gloss_tune.study.spec import StudySpec
@@ -68,7 +68,7 @@ class OpenStudy:
         """The study with its own sampler and pruner, the sampler seeded for one trial."""
         return optuna.load_study(
             study_name=self.name,
-            storage=self._cached_storage,
+            storage=self._cached_storage(),
             sampler=build_sampler(self.spec, trial_number),
             pruner=build_pruner(self.spec),
         )
@@ -87,9 +87,17 @@ class OpenStudy:
                 "database was replaced. Restore it, or make the study again"
             )
 
-    @cached_property
     def _cached_storage(self) -> BaseStorage:
-        return get_storage(self.storage)
+        """Optuna's cache, which takes ended trials to be final: made anew after some were requeued."""
+        count = revivals(self.storage, self.study_id)
+        if count not in self._caches:
+            self._caches.clear()
+            self._caches[count] = get_storage(self.storage)
+        return self._caches[count]
+
+    @cached_property
+    def _caches(self) -> dict[int, BaseStorage]:
+        return {}
 
 
 def check_name(name: str) -> str:

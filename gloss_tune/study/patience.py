@@ -21,8 +21,16 @@ _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 5.0
 _SLICE = 0.1
 _SAY_AGAIN_SECONDS = 60.0
-# SQLite's words for a mistake of ours, for which it has the same exception as for a full disk
-_NOT_AN_OUTAGE = ("no such table", "no such column", "syntax error")
+# what waiting does not mend, though the databases have the same exception for it as for a server that is away
+_NOT_AN_OUTAGE = (
+    "no such table",
+    "no such column",
+    "syntax error",
+    "readonly database",
+    "password authentication failed",
+    "no pg_hba.conf entry",
+)
+_FULL = ("disk is full", "No space left")
 
 
 class StorageLostError(GlossTuneError):
@@ -54,13 +62,7 @@ class Patience:
         self._lock = threading.Lock()
         self._away_since: float | None = None
         self._said = 0.0
-        self._back_at: float | None = None
         self._given_up = False
-
-    @property
-    def seconds_since_return(self) -> float:
-        """How long the storage has been back since it was last away, for this process; infinite if it never was."""
-        return float("inf") if self._back_at is None else time.monotonic() - self._back_at
 
     def __call__(self, operation: Callable[[], Result]) -> Result:
         """Run ``operation``, which must do no harm when it is repeated after a success that nobody heard of.
@@ -120,8 +122,7 @@ class Patience:
             return
         with self._lock:
             if self._away_since is not None:
-                self._back_at = time.monotonic()
-                away, self._away_since = self._back_at - self._away_since, None
+                away, self._away_since = time.monotonic() - self._away_since, None
                 logger.warning("Storage %s answers again, after %.0f s.", self._name, away)
 
 
@@ -157,4 +158,6 @@ def outage(error: BaseException) -> str | None:
         return None
     lines = str(getattr(error, "orig", None) or error).strip().splitlines()
     reason = lines[0] if lines else type(error).__name__
-    return None if reason.startswith(_NOT_AN_OUTAGE) else reason
+    if any(words in str(error) for words in _NOT_AN_OUTAGE):
+        return None
+    return f"{reason}: make room on its disk" if any(words in reason for words in _FULL) else reason

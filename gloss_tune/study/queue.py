@@ -30,6 +30,7 @@ Trial: Any = models.TrialModel
 _TrialAttribute = models.TrialUserAttributeModel
 _Heartbeat = models.TrialHeartbeatModel
 
+_REVIVALS = "gloss_tune:revivals"
 #: Where Optuna keeps a trial's constraints, in a form that all its supported releases read.
 INFEASIBLE = "constraints"
 
@@ -90,7 +91,7 @@ def claim(storage: SharedStorage, study_id: int, worker: str) -> Claim | None:
         trial.datetime_start = datetime.now()
         set_attribute(session, trial.trial_id, "attempts", attempt)
         set_attribute(session, trial.trial_id, "worker", worker)
-        _beat(session, trial.trial_id)
+        sign_of_life(session, trial.trial_id)
         taken = Claim(trial.trial_id, trial.number, attempt)
     storage.hold(taken.trial_id, taken.attempt)
     return taken
@@ -104,10 +105,15 @@ def renew(storage: SharedStorage, claimed: Claim) -> bool:
         False if the claim is no longer ours: the trial was reaped, or has ended.
     """
     with storage.transaction() as session:
-        if not _is_ours(session, claimed):
-            return False
-        _beat(session, claimed.trial_id)
-        return True
+        return renew_within(session, claimed)
+
+
+def renew_within(session: Session, claimed: Claim) -> bool:
+    """:func:`renew` as part of a larger transaction."""
+    if not _is_ours(session, claimed):
+        return False
+    sign_of_life(session, claimed.trial_id)
+    return True
 
 
 @patient
@@ -124,8 +130,8 @@ def give_back(storage: SharedStorage, claimed: Claim) -> bool:
 
 
 @patient
-def forget_reports(storage: SharedStorage, claimed: Claim, after: int) -> None:
-    """Drop what an earlier attempt reported after epoch ``after``: the pruner must judge the trial by where it is.
+def forget_reports(storage: SharedStorage, claimed: Claim) -> None:
+    """Drop what an earlier attempt reported: the pruner must judge the trial by where it is.
 
     Raises:
         LeaseLostError: the claim is no longer ours; nothing was written.
@@ -134,9 +140,7 @@ def forget_reports(storage: SharedStorage, claimed: Claim, after: int) -> None:
     with storage.transaction() as session:
         if not _is_ours(session, claimed):
             raise LeaseLostError(f"The lease on trial {claimed.number} was lost")
-        session.execute(
-            sqlalchemy.delete(report).where(report.trial_id == claimed.trial_id, report.step > after)
-        )
+        session.execute(sqlalchemy.delete(report).where(report.trial_id == claimed.trial_id))
 
 
 @patient
@@ -165,6 +169,7 @@ def finish(
             raise LeaseLostError(f"The lease on trial {claimed.number} was lost; its result is dropped")
         if infeasible:
             _mark_infeasible(session, claimed.trial_id)
+        sign_of_life(session, claimed.trial_id)
         for key, attribute in attributes.items():
             set_attribute(session, claimed.trial_id, key, attribute)
         if value is not None:
@@ -220,7 +225,8 @@ def requeue(trial: Any) -> None:
     trial.datetime_complete = None
 
 
-def _beat(session: Session, trial_id: int) -> None:
+def sign_of_life(session: Session, trial_id: int) -> None:
+    """Note a sign of life of the trial's worker, by the database's clock."""
     heartbeat = _Heartbeat.where_trial_id(trial_id, session)
     if heartbeat is None:
         session.add(_Heartbeat(trial_id=trial_id, heartbeat=database_now(session)))
@@ -234,6 +240,33 @@ def database_now(session: Session) -> datetime:
     assert now is not None
     naive: datetime = now.replace(tzinfo=None)
     return naive
+
+
+def note_revival(session: Session, study_id: int) -> None:
+    """Trials that had ended wait again, which Optuna's cache of ended trials does not expect."""
+    attribute = models.StudySystemAttributeModel
+    count = _revivals(session, study_id) + 1
+    session.execute(
+        sqlalchemy.delete(attribute).where(attribute.study_id == study_id, attribute.key == _REVIVALS)
+    )
+    session.add(attribute(study_id=study_id, key=_REVIVALS, value_json=json.dumps(count)))
+
+
+@patient
+def revivals(storage: SharedStorage, study_id: int) -> int:
+    """How often trials that had ended were requeued; whatever was cached before the last time is stale."""
+    with storage.transaction() as session:
+        return _revivals(session, study_id)
+
+
+def _revivals(session: Session, study_id: int) -> int:
+    attribute = models.StudySystemAttributeModel
+    stored = session.scalar(
+        sqlalchemy.select(attribute.value_json).where(
+            attribute.study_id == study_id, attribute.key == _REVIVALS
+        )
+    )
+    return int(stored or 0)
 
 
 def server_started(session: Session) -> datetime:

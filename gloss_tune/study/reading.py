@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 from gloss_tune.errors import GlossTuneError
 from gloss_tune.study.budget import counts, stop_reason
 from gloss_tune.study.opened import OpenStudy
-from gloss_tune.study.roster import present
+from gloss_tune.study.roster import WorkerEntry, present
 from gloss_tune.study.space import Value, unused_by
 from gloss_tune.study.spec import StudySpec
 
@@ -23,6 +23,11 @@ from gloss_tune.study.spec import StudySpec
 def trial_counts(opened: OpenStudy) -> dict[str, int]:
     """``budget``, ``complete``, ``pruned``, ``failed``, ``running``, ``waiting``."""
     return _named(counts(opened.storage, opened.study_id))
+
+
+def finished(now: Mapping[str, int]) -> int:
+    """How many trials of :func:`trial_counts` have ended, in whatever way."""
+    return now["complete"] + now["pruned"] + now["failed"]
 
 
 def status(opened: OpenStudy) -> dict[str, Any]:
@@ -48,7 +53,7 @@ def status(opened: OpenStudy) -> dict[str, Any]:
         "stopped": stopped,
         "trials": trials,
         "best": None if best is None else {"number": best.number, "value": best.value, "params": best.params},
-        "workers": [asdict(worker) for worker in workers],
+        "workers": [_shown(worker) for worker in workers],
         "seconds_to_go": _seconds_to_go(history, unfinished, len(workers)),
     }
 
@@ -126,6 +131,10 @@ def _named(now: Mapping[TrialState, int]) -> dict[str, int]:
         "running": now[TrialState.RUNNING],
         "waiting": now[TrialState.WAITING],
     }
+
+
+def _shown(worker: WorkerEntry) -> dict[str, Any]:
+    return {name: value for name, value in asdict(worker).items() if name != "machine"}
 
 
 def _row(trial: FrozenTrial) -> dict[str, Any]:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import sqlalchemy
 from optuna.storages._rdb import models
+from sqlalchemy.dialects import postgresql, sqlite
 
 from gloss_tune.processes import ProcessIdentity, is_gone
 from gloss_tune.study.patience import patient
@@ -55,20 +56,24 @@ class WorkerEntry:
         return is_gone(ProcessIdentity(self.host, self.machine, self.pid))
 
 
+_FIELDS = {field.name for field in fields(WorkerEntry)}
+
+
 @patient
 def sign_in(storage: SharedStorage, study_id: int, entry: WorkerEntry) -> None:
     """Write or renew the worker's entry."""
     with storage.transaction() as session:
-        key = _PREFIX + entry.id
-        seen = database_now(session).isoformat()
-        stored = json.dumps({**asdict(entry), "seen": seen})
-        row = session.scalar(
-            sqlalchemy.select(_Attribute).where(_Attribute.study_id == study_id, _Attribute.key == key)
-        )
-        if row is None:
-            session.add(_Attribute(study_id=study_id, key=key, value_json=stored))
-        else:
-            row.value_json = stored
+        write_entry(session, study_id, entry)
+
+
+def write_entry(session: Session, study_id: int, entry: WorkerEntry) -> None:
+    """:func:`sign_in` as part of a larger transaction."""
+    stored = json.dumps({**asdict(entry), "seen": database_now(session).isoformat()})
+    insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
+    new = insert(_Attribute).values(study_id=study_id, key=_PREFIX + entry.id, value_json=stored)
+    session.execute(
+        new.on_conflict_do_update(index_elements=["study_id", "key"], set_={"value_json": stored})
+    )
 
 
 @patient
@@ -87,14 +92,14 @@ def present(storage: SharedStorage, study_id: int, lease: float) -> list[WorkerE
     """The workers heard of within one lease, by the database's clock, in the order of their ids."""
     with storage.transaction() as session:
         deadline = database_now(session) - timedelta(seconds=lease)
-        return [entry for entry, seen in _entries(session, study_id) if seen >= deadline]
+        return [entry for entry, seen in entries(session, study_id) if seen >= deadline]
 
 
 @patient
-def gone_from_here(storage: SharedStorage, study_id: int) -> set[str]:
-    """Ids of the workers whose processes have ended on this machine: nobody needs to wait for their leases to end."""
+def everyone(storage: SharedStorage, study_id: int) -> list[WorkerEntry]:
+    """All entries, of silent workers too, in the order of their ids."""
     with storage.transaction() as session:
-        return {entry.id for entry, _ in _entries(session, study_id) if entry.is_gone}
+        return [entry for entry, _ in entries(session, study_id)]
 
 
 @patient
@@ -104,7 +109,7 @@ def strike_off(storage: SharedStorage, study_id: int, gone: Collection[str], sil
         deadline = database_now(session) - timedelta(seconds=silent)
         keys = [
             _PREFIX + entry.id
-            for entry, seen in _entries(session, study_id)
+            for entry, seen in entries(session, study_id)
             if entry.id in gone or seen < deadline
         ]
         session.execute(
@@ -112,7 +117,8 @@ def strike_off(storage: SharedStorage, study_id: int, gone: Collection[str], sil
         )
 
 
-def _entries(session: Session, study_id: int) -> list[tuple[WorkerEntry, datetime]]:
+def entries(session: Session, study_id: int) -> list[tuple[WorkerEntry, datetime]]:
+    """All entries and when they were renewed, by the database's clock, in the order of their ids."""
     rows = session.scalars(
         sqlalchemy.select(_Attribute.value_json).where(
             _Attribute.study_id == study_id, _Attribute.key.startswith(_PREFIX, autoescape=True)
@@ -122,5 +128,6 @@ def _entries(session: Session, study_id: int) -> list[tuple[WorkerEntry, datetim
     for row in rows:
         stored = json.loads(row)
         seen = datetime.fromisoformat(stored.pop("seen"))
-        found.append((WorkerEntry(**stored), seen))
+        # another release may know more of a worker
+        found.append((WorkerEntry(**{k: v for k, v in stored.items() if k in _FIELDS}), seen))
     return sorted(found, key=lambda pair: pair[0].id)

@@ -187,8 +187,9 @@ def _has_param(name: str, value: float) -> sqlalchemy.ColumnElement[bool]:
     )
 
 
-# All that Optuna itself asks of a storage waits as well; repeating any of it does no harm.
-for _name in (*sorted(BaseStorage.__abstractmethods__), "_get_trials", "get_best_trial"):
+# What Optuna itself asks of a storage on our behalf waits as well; repeating any of these does no harm.
+_NOT_REPEATABLE = {"create_new_study", "create_new_trial", "delete_study", "set_trial_state_values"}
+for _name in (*sorted(BaseStorage.__abstractmethods__ - _NOT_REPEATABLE), "_get_trials", "get_best_trial"):
     setattr(SharedStorage, _name, patient(getattr(RDBStorage, _name)))
 
 

@@ -33,7 +33,7 @@ _SMALLEST_PAGE = 512
 #: Set by ``--force``: use an SQLite file on a network file system all the same; child processes inherit it.
 FORCE_VARIABLE = "GLOSS_TUNE_FORCE"
 # A worker that is suspended inside a transaction must not hold up the others; a silent network is a broken one.
-_POSTGRES = {
+_POSTGRES: dict[str, Any] = {
     "application_name": "gloss-tune",
     "connect_timeout": 15,
     "options": "-c timezone=UTC -c idle_in_transaction_session_timeout=30s",
@@ -163,9 +163,14 @@ def _is_sqlite(path: Path) -> bool:
     return True
 
 
+def is_forced() -> bool:
+    """Whether the user insists on SQLite on a network file system."""
+    return os.environ.get(FORCE_VARIABLE, "").lower() not in ("", "0", "false", "no", "off")
+
+
 def _check_filesystem(url: URL, shown: str) -> None:
     """SQLite's locks and its write-ahead log work within one machine only."""
-    if url.get_backend_name() != "sqlite" or os.environ.get(FORCE_VARIABLE):
+    if url.get_backend_name() != "sqlite" or is_forced():
         return
     kind = network_filesystem(Path(str(url.database)))
     if kind is not None:
@@ -181,7 +186,10 @@ def _open(url: URL, shown: str, *, create: bool, read_only: bool) -> SharedStora
     if sqlite:
         kwargs: dict[str, Any] = {"connect_args": {"timeout": _BUSY_SECONDS}}
     else:
-        kwargs = {"pool_pre_ping": True, "pool_size": 3, "connect_args": _POSTGRES}
+        options = f"{_POSTGRES['options']} {url.query.get('options', '')}".strip()
+        own = {key: value for key, value in url.query.items() if key in _POSTGRES}
+        connect = {**_POSTGRES, **own, "options": options}
+        kwargs = {"pool_pre_ping": True, "pool_size": 3, "connect_args": connect}
     probe = sqlalchemy.create_engine(url, **kwargs)
     try:
         if not create and not _look(probe, shown):

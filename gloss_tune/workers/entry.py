@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from gloss_tune.logging import logger
 from gloss_tune.study.opened import open_study
+from gloss_tune.wording import count
 from gloss_tune.workers.signals import StopFlag
 from gloss_tune.workers.worker import WorkerOptions, work
 
@@ -32,5 +33,5 @@ def serve(
     """
     finished = work(open_study(storage, study), options, stop, on_trial)
     why = "a signal arrived" if stop.signum else "its limit is reached or no trial is left"
-    logger.info("Worker leaves after %d trial%s: %s.", finished, "" if finished == 1 else "s", why)
+    logger.info("Worker leaves after %s: %s.", count(finished, "trial"), why)
     return stop.exit_code

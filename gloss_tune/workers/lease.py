@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import replace
 
 from gloss_tune.logging import logger
 from gloss_tune.study.opened import OpenStudy
-from gloss_tune.study.queue import Claim, renew
-from gloss_tune.study.recovery import requeue_lost
+from gloss_tune.study.queue import Claim
+from gloss_tune.study.recovery import beat, requeue_lost
 from gloss_tune.study.roster import WorkerEntry, present, sign_in, sign_out
 
 _BEATS_PER_LEASE = 4
-_LONGEST_PAUSE = 10.0
+_LONGEST_PAUSE = 5.0
 
 
 class LeaseKeeper:
@@ -29,6 +30,7 @@ class LeaseKeeper:
         self._claim: Claim | None = None
         self._lost = False
         self._workers_here = 1
+        self._cautious_until = 0.0
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._pause = min(opened.spec.lease / _BEATS_PER_LEASE, _LONGEST_PAUSE)
@@ -73,17 +75,10 @@ class LeaseKeeper:
         """How many of the study's workers share this machine, this one included, as of the last beat."""
         return self._workers_here
 
-    def requeue_lost(self) -> None:
-        """Requeue the trials of lost workers now, unless this one was cut off itself: others need time to renew."""
-        if self._opened.storage.patience.seconds_since_return < self._opened.spec.lease:
-            return
-        for number in requeue_lost(self._opened):
-            logger.warning("Trial %d: its worker is silent or gone; the trial is requeued.", number)
-
     def look_around(self) -> None:
         """Count the workers on this machine now."""
         others = present(self._opened.storage, self._opened.study_id, self._opened.spec.lease)
-        self._workers_here = max(1, sum(worker.host == self._entry.host for worker in others))
+        self._workers_here = self._count(others)
 
     def _beat_until_stopped(self) -> None:
         while not self._stop.wait(self._pause):
@@ -96,9 +91,17 @@ class LeaseKeeper:
     def _beat(self) -> None:
         with self._lock:
             claimed, entry = self._claim, self._entry
-        if claimed is not None and not renew(self._opened.storage, claimed):
+        lease = self._opened.spec.lease
+        heard = beat(self._opened.storage, self._opened.study_id, entry, claimed, lease)
+        if not heard.holds:
             with self._lock:
                 self._lost = self._claim == claimed
-        sign_in(self._opened.storage, self._opened.study_id, entry)
-        self.look_around()
-        self.requeue_lost()
+        self._workers_here = self._count(heard.present)
+        if heard.silence > lease:  # cut off or asleep, and so perhaps all others were: let them renew first
+            self._cautious_until = time.monotonic() + lease
+        cautious = time.monotonic() < self._cautious_until
+        if (heard.others_silent and not cautious) or any(worker.is_gone for worker in heard.roster):
+            requeue_lost(self._opened, only_gone=cautious)
+
+    def _count(self, workers: list[WorkerEntry]) -> int:
+        return max(1, sum(worker.host == self._entry.host for worker in workers))

@@ -7,14 +7,13 @@ time is up      a thread requeues the trial and ends the process, whatever that 
 
 from __future__ import annotations
 
-import os
-import sys
+import contextlib
 import threading
 import time
 from collections.abc import Callable
 
 from gloss_tune.logging import logger
-from gloss_tune.workers.signals import StopFlag
+from gloss_tune.workers.signals import StopFlag, end_process
 
 _LONGEST_MARGIN = 1.0
 _AT_ONCE_SECONDS = 2.0
@@ -43,12 +42,14 @@ class Shutdown:
         self._said = False
 
     def __enter__(self) -> Shutdown:
+        self._stop.served = True
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._left.set()
         self._thread.join()
+        self._stop.served = False
 
     @property
     def requested(self) -> bool:
@@ -106,9 +107,14 @@ class Shutdown:
         return min(end, self._stop.since_second + _AT_ONCE_SECONDS) if self._stop.at_once else end
 
     def _leave_now(self) -> None:
-        logger.warning("%s: time is up; the trial is requeued as it stands.", self._stop.name)
-        last = threading.Thread(target=self._requeue, name="last-requeue", daemon=True)
-        last.start()
-        last.join(_LAST_REQUEUE_SECONDS)  # a storage that does not answer: the lease will end
-        sys.stderr.flush()
-        os._exit(self._stop.exit_code)
+        done = threading.Event()
+
+        def requeue() -> None:
+            with contextlib.suppress(Exception):
+                self._requeue()
+                done.set()
+
+        threading.Thread(target=requeue, name="last-requeue", daemon=True).start()
+        if done.wait(_LAST_REQUEUE_SECONDS):
+            end_process(self._stop, "time is up; the trial is requeued as it stands")
+        end_process(self._stop, "time is up; the trial waits for the end of its lease, as the storage does not answer")

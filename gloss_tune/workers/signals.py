@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
+import socket
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from types import FrameType
+from typing import NoReturn
 
 # a closed terminal (SIGHUP) is a request to stop like the others; there is none on Windows
 _WATCHED = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name))
+_LAST_LINE_SECONDS = 0.5
 
 
 @dataclass
@@ -22,12 +26,15 @@ class StopFlag:
         at_once: whether a second one came.
         since: when the first came, on the monotonic clock.
         since_second: when the second came.
+        served: whether somebody sees to it that the process stops at once in good order; if nobody does, there is
+            nothing yet to hand back, and a second signal ends the process.
     """
 
     signum: int | None = None
     at_once: bool = False
     since: float = 0.0
     since_second: float = 0.0
+    served: bool = True
 
     @property
     def exit_code(self) -> int:
@@ -47,27 +54,62 @@ class StopFlag:
         elif not self.at_once:
             self.since_second = time.monotonic()
             self.at_once = True
+            if not self.served:
+                end_process(self, "stopped at once")
 
 
 @contextlib.contextmanager
-def stop_on_signal(*, last: bool = False) -> Iterator[StopFlag]:
+def stop_on_signal(*, last: bool = False, one_notice: float = 0.1) -> Iterator[StopFlag]:
     """Set the flag on SIGTERM, SIGINT and SIGHUP. Handlers are restored at the end.
+
+    A thread sets it: Python's own handlers do not run while the main thread waits inside a library, such as SQLite for
+    a lock.
 
     Args:
         last: the process ends with this block; if a signal came, a further one must not change its exit code.
+        one_notice: seconds within which signals are one: ``timeout`` sends each of its own twice.
     """
-    flag = StopFlag()
+    flag = StopFlag(served=False)
     before = {}
+    reader, writer = socket.socketpair()  # unlike a pipe, it serves on Windows too
+    writer.setblocking(False)
 
-    def handle(signum: int, _frame: FrameType | None) -> None:
-        flag.set(signum)
+    def listen() -> None:
+        while received := reader.recv(1):
+            repeated = flag.signum is not None and time.monotonic() - flag.since <= one_notice
+            if received[0] in before and not repeated:
+                flag.set(received[0])
 
     for signum in _WATCHED:
         if signum == getattr(signal, "SIGHUP", None) and signal.getsignal(signum) == signal.SIG_IGN:
             continue  # nohup
-        before[signum] = signal.signal(signum, handle)
+        before[signum] = signal.signal(signum, lambda *_: None)
+    others = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+    listener = threading.Thread(target=listen, name="signals", daemon=True)
+    listener.start()
     try:
         yield flag
     finally:
+        signal.set_wakeup_fd(others)
+        writer.close()
+        listener.join()
+        reader.close()
         for signum, handler in before.items():
             signal.signal(signum, signal.SIG_IGN if last and flag.signum is not None else handler)
+
+
+def end_process(stop: StopFlag, how: str) -> NoReturn:
+    """Leave from whatever thread, whatever the others are doing, with the first signal's exit code.
+
+    Args:
+        how: for people.
+    """
+
+    def say() -> None:  # not through the logger: the main thread may hold its lock, blocked on the same stderr
+        with contextlib.suppress(OSError):
+            os.write(2, f"{stop.name}: {how}.\n".encode())
+
+    last_line = threading.Thread(target=say, daemon=True)
+    last_line.start()
+    last_line.join(_LAST_LINE_SECONDS)
+    os._exit(stop.exit_code)

@@ -104,8 +104,8 @@ class _Worker:
         )
         me = this_process()
         self.id = f"{me.host}-{me.pid}-{secrets.token_hex(2)}"
-        device = "rehearsal" if self._real is None else options.device
-        self._entry = WorkerEntry(self.id, me.host, me.pid, device, machine=me.machine)
+        self._device = "rehearsal" if self._real is None else self._real.device
+        self._entry = WorkerEntry(self.id, me.host, me.pid, self._device, machine=me.machine)
         self._keeper = LeaseKeeper(opened, self._entry)
         opened.storage.be_patient(
             _PATIENCE_SECONDS, lambda: self._shutdown.must_leave, lease=opened.spec.lease
@@ -169,7 +169,6 @@ class _Worker:
         now = counts(self._opened.storage, self._opened.study_id)
         if not now[TrialState.RUNNING] and not now[TrialState.WAITING]:
             return False
-        self._keeper.requeue_lost()
         end = time.monotonic() + min(max(self._opened.spec.lease / 10, _SHORTEST_WAIT), _LONGEST_WAIT)
         while time.monotonic() < end and not self._shutdown.requested:
             time.sleep(0.05)
@@ -179,8 +178,8 @@ class _Worker:
         """One trial; None if it did not end here (interrupted, or lost to another worker)."""
         again = "" if claimed.attempt == 1 else f" (attempt {claimed.attempt})"
         try:
-            runs, device, extra = self._prepare()
-            self._keeper.watch(claimed, device)
+            self._keeper.watch(claimed, self._device)
+            runs, extra = self._prepare()
             checkpoint = TrialCheckpoint(
                 self._options.artifacts, self._opened.files, claimed, urgent=lambda: self._shutdown.requested
             )
@@ -201,11 +200,9 @@ class _Worker:
                 self._keep_model(claimed, ending)
             tell(self._opened, trial, claimed, ending, time.monotonic() - started, extra)
             checkpoint.delete()
-            self._tidy()
         except LeaseLostError:
             logger.warning("Trial %d%s: the lease was lost; its result is dropped.", claimed.number, again)
             drop_model(self._opened, self._options.artifacts, claimed)
-            self._tidy()
             return None
         except Interrupted:
             logger.info("Trial %d%s: interrupted; requeued.", claimed.number, again)
@@ -214,16 +211,17 @@ class _Worker:
             # a trial that was told is finished, and then this changes nothing
             give_back(self._opened.storage, claimed)
             self._opened.storage.let_go(claimed.trial_id)
-            self._keeper.watch(None, self._entry.device)
+            self._keeper.watch(None, self._device)
+            self._tidy()
         logger.info("Trial %d%s: %s", claimed.number, again, _ended(ending, self._opened.spec.metric))
         return ending
 
-    def _prepare(self) -> tuple[Runs, str, dict[str, object]]:
+    def _prepare(self) -> tuple[Runs, dict[str, object]]:
         if self._real is None:
-            return partial(_rehearse, self._opened.spec.rehearse_seconds), "rehearsal", {}
+            return partial(_rehearse, self._opened.spec.rehearse_seconds), {}
         self._real.look_at_load(self._keeper.workers_here)
         threads = self._real.share_cores(self._keeper.workers_here)
-        return self._real.run, self._real.device, {"device": self._real.device, "threads": threads}
+        return self._real.run, {"device": self._device, "threads": threads}
 
     def _start(self, runs: Runs, config: FinetuneConfig, claimed: Claim) -> FinetuneRun:
         run = runs(config, partial(self._check, claimed))

@@ -12,6 +12,7 @@ from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial
 
 from gloss_tune.finetune.config import EpochReport
+from gloss_tune.study import recovery
 from gloss_tune.study.create import create
 from gloss_tune.study.opened import OpenStudy, open_study
 from gloss_tune.study.shared_storage import SharedStorage
@@ -90,6 +91,12 @@ def age(opened: OpenStudy, number: int, seconds: float) -> None:
         )
         assert heartbeat is not None
         heartbeat.heartbeat = heartbeat.heartbeat - timedelta(seconds=seconds)
+
+
+def reap(storage: SharedStorage, study_id: int, lease: float, max_attempts: int) -> list[int]:
+    """Numbers of the trials that lost their workers, whatever became of them."""
+    recovered = recovery.reap(storage, study_id, lease, max_attempts)
+    return sorted([*recovered.requeued, *recovered.given_up])
 
 
 def contents(url: str) -> dict[str, list[Any]]:

@@ -20,14 +20,13 @@ from gloss_tune.study.objective import Ending, ask, tell
 from gloss_tune.study.opened import open_study
 from gloss_tune.study.queue import Claim, claim, give_back
 from gloss_tune.study.reading import trials as read_trials
-from gloss_tune.study.recovery import reap
 from gloss_tune.workers import worker as worker_module
 from gloss_tune.workers.artifacts import checkpoints as checkpoints_module
 from gloss_tune.workers.artifacts.checkpoints import TrialCheckpoint, delete_left_overs
 from gloss_tune.workers.signals import StopFlag
 from gloss_tune.workers.worker import WorkerOptions, work
 from tests.disks import no_file_larger_than
-from tests.integration.studies import FILES, METRICS, age, join, make, trial_of
+from tests.integration.studies import FILES, METRICS, age, join, make, reap, trial_of
 
 CONFIG = FinetuneConfig(epochs=6, patience=6)
 

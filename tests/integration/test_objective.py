@@ -14,9 +14,8 @@ from gloss_tune.study.objective import Ending, Interrupted, ask, run_trial, tell
 from gloss_tune.study.opened import OpenStudy
 from gloss_tune.study.queue import claim, give_back
 from gloss_tune.study.reading import trials as read_trials
-from gloss_tune.study.recovery import reap
 from gloss_tune.study.shared_storage import LeaseLostError
-from tests.integration.studies import ScriptedRun, age, join, make, trial_of
+from tests.integration.studies import ScriptedRun, age, join, make, reap, trial_of
 
 NAN = math.nan
 

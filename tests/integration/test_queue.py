@@ -17,10 +17,9 @@ from gloss_tune.study.budget import counts, create_study
 from gloss_tune.study.objective import Ending, ask, tell
 from gloss_tune.study.opened import OpenStudy
 from gloss_tune.study.queue import Claim, claim, forget_reports, give_back, renew
-from gloss_tune.study.recovery import reap
 from gloss_tune.study.shared_storage import LeaseLostError
 from gloss_tune.study.storage import open_storage
-from tests.integration.studies import METRICS, age, contents, join, make, trial_of
+from tests.integration.studies import METRICS, age, contents, join, make, reap, trial_of
 
 LEASE = 30.0
 COMPLETE = Ending(TrialState.COMPLETE, 0.75)
@@ -335,7 +334,7 @@ def late_writes(opened: OpenStudy, trial: Any, claimed: Claim) -> dict[str, Any]
         "user attribute": lambda: trial.set_user_attr("metrics", {"late": 1}),
         "system attribute": lambda: storage.set_trial_system_attr(trial_id, "late", 1),
         "parameters": lambda: storage.set_params(trial_id, {"late": 0.5}, {"late": FloatDistribution(0, 1)}),
-        "forgetting": lambda: forget_reports(storage, claimed, after=0),
+        "forgetting": lambda: forget_reports(storage, claimed),
         "parameter": lambda: trial.suggest_float("late", 0, 1),
         "state": lambda: storage.set_trial_state_values(trial_id, TrialState.COMPLETE, [0.99]),
         "result": lambda: tell(opened, trial, claimed, Ending(TrialState.COMPLETE, 0.99), 1.0, {"late": 1}),

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 import sqlalchemy
 from optuna.distributions import FloatDistribution
@@ -16,15 +19,18 @@ from optuna.storages._rdb import models
 from optuna.trial import TrialState
 from sqlalchemy.exc import OperationalError
 
+from gloss_tune.errors import GlossTuneError
 from gloss_tune.processes import this_process
 from gloss_tune.study import queue
 from gloss_tune.study.budget import stop_reason
 from gloss_tune.study.objective import Ending, ask, tell
 from gloss_tune.study.opened import OpenStudy
 from gloss_tune.study.queue import Claim, claim, give_back, renew
-from gloss_tune.study.recovery import requeue_failed, requeue_lost
+from gloss_tune.study.reading import export
+from gloss_tune.study.recovery import Beat, beat, requeue_failed, requeue_lost
 from gloss_tune.study.roster import WorkerEntry, present, sign_in
 from gloss_tune.study.shared_storage import LeaseLostError, SharedStorage
+from gloss_tune.workers.lease import LeaseKeeper
 from tests.integration.studies import age, join, make, trial_of
 
 COMPLETE = Ending(TrialState.COMPLETE, 0.75)
@@ -73,20 +79,20 @@ def test_a_worker_whose_process_ended_here_is_not_waited_for(storage_url: str, d
     for worker, pid in (("alive", this_process().pid), ("dead", dead_pid)):
         take(opened, worker)
         signed_in(opened, worker, pid)
-    assert requeue_lost(join(storage_url)) == [1]
+    assert requeue_lost(join(storage_url)).requeued == [1]
     assert states(opened) == "RWWW"
     assert [worker.id for worker in present(opened.storage, opened.study_id, 3600)] == ["alive"]
     assert trial_of(opened, 1).user_attrs["lost_workers"] == 1
-    assert requeue_lost(opened) == []
+    assert requeue_lost(opened).requeued == []
 
 
 def test_a_worker_elsewhere_has_its_lease(storage_url: str, dead_pid: int) -> None:
     opened = make(storage_url, lease=3600)
     take(opened, "elsewhere")
     signed_in(opened, "elsewhere", dead_pid, machine="another machine")
-    assert requeue_lost(opened) == []
+    assert requeue_lost(opened).requeued == []
     age(opened, 0, 3601)
-    assert requeue_lost(opened) == [0]
+    assert requeue_lost(opened).requeued == [0]
 
 
 def test_entries_of_workers_long_silent_are_struck_off(storage_url: str) -> None:
@@ -107,7 +113,7 @@ def test_all_running_trials_can_be_taken_away(storage_url: str) -> None:
     opened = make(storage_url, lease=3600)
     mine = join(storage_url)
     held = [take(mine), take(mine)]
-    assert requeue_lost(opened, all_running=True) == [0, 1]
+    assert requeue_lost(opened, all_running=True).requeued == [0, 1]
     assert states(opened) == "WWWW"
     assert "lost_workers" not in trial_of(opened, 0).user_attrs
     assert not renew(mine.storage, held[0])
@@ -126,9 +132,9 @@ def test_time_without_a_server_does_not_count_against_a_lease(
         up = queue.database_now(session) - queue.server_started(session)
     assert timedelta(0) < up < timedelta(hours=1)
     patched = OpenStudy(**{**vars_of(opened), "spec": opened.spec.model_copy(update={"lease": 7200.0})})
-    assert requeue_lost(patched) == []
+    assert requeue_lost(patched).requeued == []
     patched = OpenStudy(**{**vars_of(opened), "spec": opened.spec.model_copy(update={"lease": 0.01})})
-    assert requeue_lost(patched) == [0]
+    assert requeue_lost(patched).requeued == [0]
 
 
 def vars_of(opened: OpenStudy) -> dict[str, Any]:
@@ -274,7 +280,7 @@ def test_a_trial_given_up_by_lost_workers_is_a_failure_too(storage_url: str) -> 
     opened = make(storage_url, max_attempts=1, max_failures=1)
     take(opened)
     age(opened, 0, 100)
-    assert requeue_lost(opened) == [0]
+    assert requeue_lost(opened).given_up == [0]
     reason = stop_reason(opened.storage, opened.study_id, opened.spec)
     assert reason is not None
     assert "WorkerLost" in reason
@@ -284,3 +290,155 @@ def test_identities_differ_only_where_they_should() -> None:
     entry = WorkerEntry("a", "host", this_process().pid, "cpu", machine=this_process().machine)
     assert not entry.is_gone
     assert not replace(entry, machine="").is_gone
+
+
+def test_whoever_has_the_study_open_sees_a_revived_trial(storage_url: str) -> None:
+    """Optuna's cache takes ended trials to be final."""
+    opened, other = make(storage_url, trials=2), join(storage_url)
+    fail(opened, infeasible=True)
+    assert [t.state.name for t in opened.optuna_study().get_trials()] == ["FAIL", "WAITING"]
+    requeue_failed(other.storage, other.study_id)
+    assert [t.state.name for t in opened.optuna_study().get_trials()] == ["WAITING", "WAITING"]
+    claimed = take(opened)
+    trial, _ = ask(opened, claimed)
+    trial.report(0.25, step=1)
+    tell(opened, trial, claimed, Ending(TrialState.COMPLETE, 0.25), 1.0, {})
+    assert trial_of(other, 0).intermediate_values == {1: 0.25}
+    assert export(opened)["best"]["value"] == 0.25
+
+
+def test_the_order_of_failures_is_that_of_the_databases_clock(
+    storage_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker whose clock is far ahead failed first; others succeeded since."""
+
+    class Ahead(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> datetime:
+            return datetime(2190, 1, 1)
+
+    opened = make(storage_url, trials=9, max_failures_in_a_row=2)
+    with monkeypatch.context() as ahead:
+        ahead.setattr("gloss_tune.study.queue.datetime", Ahead)
+        fail(opened)
+        fail(opened)
+    assert stop_reason(opened.storage, opened.study_id, opened.spec) is not None
+    time.sleep(1.1)  # SQLite's clock has whole seconds
+    end(opened)
+    assert stop_reason(opened.storage, opened.study_id, opened.spec) is None
+
+
+def test_a_study_with_nothing_left_to_start_is_finished_and_not_stopped(storage_url: str) -> None:
+    opened = make(storage_url, trials=2, max_failures=1)
+    fail(opened)
+    assert stop_reason(opened.storage, opened.study_id, opened.spec) is not None
+    fail(opened)
+    assert stop_reason(opened.storage, opened.study_id, opened.spec) is None
+
+
+# ── beats ──
+
+
+def beat_of(opened: OpenStudy, worker: str, claimed: Claim | None = None) -> Beat:
+    me = this_process()
+    entry = WorkerEntry(worker, me.host, me.pid, "cpu", machine=me.machine)
+    return beat(opened.storage, opened.study_id, entry, claimed, opened.spec.lease)
+
+
+def test_a_beat_renews_lease_and_entry_and_looks_around(storage_url: str) -> None:
+    opened, other = make(storage_url, lease=30), join(storage_url)
+    mine, theirs = take(opened, "me"), take(other, "you")
+    for number in (0, 1):
+        age(opened, number, 100)
+    heard = beat_of(opened, "me", mine)
+    assert (heard.holds, heard.silence, heard.others_silent) == (True, 0.0, True)
+    assert [worker.id for worker in heard.present] == ["me"]
+    assert requeue_lost(opened).requeued == [1]
+    assert not beat_of(other, "you", theirs).holds
+    heard = beat_of(opened, "me", mine)
+    assert (heard.holds, heard.others_silent) == (True, False)
+    assert [worker.id for worker in heard.roster] == ["me", "you"]
+    assert 0.0 <= heard.silence < 30
+
+
+def asleep(opened: OpenStudy, seconds: float) -> None:
+    """Nobody was heard of for a while, this worker included."""
+    for number, trial in enumerate(opened.storage.get_all_trials(opened.study_id)):
+        if trial.state == TrialState.RUNNING:
+            age(opened, number, seconds)
+    attribute = models.StudySystemAttributeModel
+    with opened.storage.transaction() as session:
+        for row in session.scalars(sqlalchemy.select(attribute).where(attribute.key.contains("worker:"))):
+            stored = json.loads(row.value_json)
+            seen = datetime.fromisoformat(stored["seen"]) - timedelta(seconds=seconds)
+            row.value_json = json.dumps({**stored, "seen": seen.isoformat()})
+
+
+def test_who_slept_lets_the_others_wake_up(storage_url: str) -> None:
+    """A closed lid suspends all workers: the first to wake must not take the others' trials away."""
+    opened = make(storage_url, lease=30)
+    take(join(storage_url), "sleeps too")
+    me = this_process()
+    keeper = LeaseKeeper(opened, WorkerEntry("me", me.host, me.pid, "cpu", machine=me.machine))
+    sign_in(opened.storage, opened.study_id, keeper._entry)
+    asleep(opened, 1000)
+    keeper._beat()
+    assert states(opened) == "RWWW"
+    keeper._cautious_until = 0.0  # a lease later
+    keeper._beat()
+    assert states(opened) == "WWWW"
+
+
+def test_who_was_awake_takes_silent_workers_trials(storage_url: str) -> None:
+    opened = make(storage_url, lease=30)
+    take(join(storage_url), "dead")
+    me = this_process()
+    keeper = LeaseKeeper(opened, WorkerEntry("me", me.host, me.pid, "cpu", machine=me.machine))
+    age(opened, 0, 1000)
+    keeper._beat()
+    assert states(opened) == "WWWW"
+
+
+# ── studies that vanish ──
+
+
+def test_a_deleted_study_is_noticed(storage_url: str) -> None:
+    opened = make(storage_url)
+    opened.check_still_there()
+    claimed = take(opened)
+    optuna.delete_study(study_name="study", storage=opened.storage)
+    with pytest.raises(GlossTuneError, match="no longer on storage"):
+        opened.check_still_there()
+    assert not renew(opened.storage, claimed)
+    with pytest.raises(LeaseLostError):
+        queue.finish(opened.storage, claimed, TrialState.COMPLETE, 0.5, {})
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_deleted_or_replaced_file_is_noticed(url: str, tmp_path: Path, replaced: bool) -> None:
+    opened = make(url)
+    opened.check_still_there()
+    if replaced:
+        make(f"sqlite:///{tmp_path}/other.db")
+        (tmp_path / "other.db").replace(tmp_path / "study.db")
+    else:
+        (tmp_path / "study.db").unlink()
+    with pytest.raises(GlossTuneError, match="deleted or replaced"):
+        opened.check_still_there()
+
+
+def test_a_study_of_the_first_release_has_files_without_an_identifier(url: str) -> None:
+    opened = make(url)
+    attribute = models.StudyUserAttributeModel
+    with opened.storage.transaction() as session:
+        session.execute(sqlalchemy.delete(attribute).where(attribute.key == "gloss_tune:id"))
+    assert join(url).files == "study"
+
+
+def test_an_identifier_cannot_lead_out_of_the_folder(url: str) -> None:
+    opened = make(url)
+    attribute = models.StudyUserAttributeModel
+    with opened.storage.transaction() as session:
+        row = session.scalars(sqlalchemy.select(attribute).where(attribute.key == "gloss_tune:id")).one()
+        row.value_json = json.dumps("../../../etc/ab")
+    assert join(url).files == "study.ecab"

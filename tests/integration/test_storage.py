@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -14,6 +16,7 @@ import optuna
 import pytest
 import sqlalchemy
 from optuna.storages._rdb import models
+from optuna.trial import TrialState
 
 from gloss_tune.errors import InputError, StorageError
 from gloss_tune.logging import redact
@@ -399,3 +402,115 @@ def test_broken_postgres_connections_are_replaced(postgres_url: str) -> None:
         "AND datname = current_database()",
     )
     assert claim(opened.storage, opened.study_id, "w") is not None
+
+
+# ── URLs from files ──
+
+
+def test_a_url_can_stand_in_a_file(tmp_path: Path) -> None:
+    secret = tmp_path / "url"
+    secret.write_text(f"\n  sqlite:///{tmp_path}/study.db \n")
+    assert parse_storage_url(f"@{secret}") == parse_storage_url(f"sqlite:///{tmp_path}/study.db")
+    open_storage(f" @{secret} ", create=True)
+    assert (tmp_path / "study.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (None, "cannot be read: No such file"),
+        (b"", "must hold the storage's URL and nothing else"),
+        (b"sqlite:///a.db\nsqlite:///b.db", "must hold the storage's URL and nothing else"),
+        (b"\xff\xfe", "cannot be read: it is no text file"),
+        (b"password123", "what was given is none"),
+    ],
+)
+def test_a_file_without_a_url_is_refused(content: bytes | None, complaint: str, tmp_path: Path) -> None:
+    file = tmp_path / "url"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(StorageError, match=complaint) as refused:
+        open_storage(f"@{file}", create=True)
+    assert "password123" not in str(refused.value)
+
+
+def test_an_endless_file_is_refused() -> None:
+    with pytest.raises(StorageError):
+        parse_storage_url("@/dev/zero")
+
+
+# ── network file systems ──
+
+
+@pytest.fixture
+def on_nfs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.delenv("GLOSS_TUNE_FORCE", raising=False)
+    url = f"sqlite:///{tmp_path}/study.db"
+    open_storage(url, create=True)
+    monkeypatch.setattr("gloss_tune.study.storage.network_filesystem", lambda path: "nfs4")
+    return url
+
+
+@pytest.mark.parametrize("create", [False, True])
+def test_sqlite_on_a_network_file_system_is_refused_with_advice(on_nfs: str, create: bool) -> None:
+    with pytest.raises(StorageError, match=r"network file system \(nfs4\).*Postgres.*--force"):
+        open_storage(on_nfs, create=create)
+
+
+@pytest.mark.parametrize(
+    ("value", "forced"), [("1", True), ("true", True), ("0", False), ("false", False), ("", False)]
+)
+def test_force_uses_it_all_the_same(
+    on_nfs: str, value: str, forced: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GLOSS_TUNE_FORCE", value)
+    if forced:
+        open_storage(on_nfs)
+    else:
+        with pytest.raises(StorageError):
+            open_storage(on_nfs)
+
+
+def test_readers_may_look_anywhere(on_nfs: str) -> None:
+    open_storage(on_nfs, read_only=True)
+
+
+# ── what the process that has a study open must not do ──
+
+
+def test_opening_a_study_again_drops_none_of_this_processs_locks(tmp_path: Path) -> None:
+    """Closing any descriptor of an SQLite file drops all of the process's locks on it; then the next process to close
+    deletes the log that this one still reads and writes (https://sqlite.org/howtocorrupt.html, section 2.2).
+    """
+    url = f"sqlite:///{tmp_path}/study.db"
+    opened = make(url, trials=3)
+    assert counts(opened.storage, opened.study_id)[TrialState.WAITING] == 3
+    open_study(url)
+    code = (
+        "from gloss_tune.study.opened import open_study; from gloss_tune.study.queue import claim\n"
+        f"opened = open_study({url!r}); claim(opened.storage, opened.study_id, 'other')"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert counts(opened.storage, opened.study_id)[TrialState.RUNNING] == 1
+    assert claim(opened.storage, opened.study_id, "me") is not None
+    assert counts(open_study(url).storage, opened.study_id)[TrialState.RUNNING] == 2
+
+
+# ── what a URL's options are ──
+
+
+@pytest.mark.postgres
+def test_a_urls_own_options_hold_beside_ours(postgres_url: str) -> None:
+    engine = sqlalchemy.create_engine(postgres_url)
+    with engine.begin() as connection:
+        connection.execute(sqlalchemy.text("CREATE SCHEMA mine"))
+    engine.dispose()
+    storage = open_storage(f"{postgres_url}?options=-csearch_path%3Dmine&connect_timeout=7", create=True)
+    with storage.engine.connect() as connection:
+        show = lambda name: connection.execute(sqlalchemy.text(f"SHOW {name}")).scalar()  # noqa: E731
+        assert show("search_path") == "mine"
+        assert show("timezone") == "UTC"
+        assert show("idle_in_transaction_session_timeout") == "30s"
+        assert connection.connection.dbapi_connection.info.get_parameters()["connect_timeout"] == "7"  # type: ignore[union-attr]
+    tables = contents(f"{postgres_url}?options=-csearch_path%3Dmine")
+    assert "studies" in tables

@@ -189,7 +189,7 @@ def test_a_worker_that_lost_its_trial_drops_it_and_goes_on(
 
     def oversleep(epoch: int) -> None:
         if not taken and epoch == 2:
-            from gloss_tune.study.recovery import reap
+            from tests.integration.studies import reap
 
             age(other, 0, 100)
             assert reap(other.storage, other.study_id, 30, 10) == [0]

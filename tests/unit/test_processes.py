@@ -49,3 +49,13 @@ def test_nothing_is_known_of_other_machines(ended: ProcessIdentity, machine: str
 
 def test_the_hosts_name_does_not_count(ended: ProcessIdentity) -> None:
     assert is_gone(replace(ended, host="renamed"))
+
+
+def test_what_proc_hides_from_us_may_live(ended: ProcessIdentity, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With hidepid=2, /proc shows no other user's process, and the kernel says that it may not be signalled."""
+
+    def kill(pid: int, signum: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "kill", kill)
+    assert not is_gone(ended)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Generic, Literal, TypeVar
 
 from gloss_tune.errors import GlossTuneError, StudyMismatchError
@@ -14,54 +14,26 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Check:
-    """One line of the list.
-
-    Args:
-        name: one word; the same from release to release.
-        state: ``skipped`` where there was nothing to check, or an earlier failure is in the way.
-        found: what was seen, without passwords.
-        advice: how to mend it; None where all is well.
-    """
-
-    name: str
-    state: State
-    found: str
-    advice: str | None = None
-
-
-@dataclass(frozen=True)
 class Finding(Generic[T]):
     """What one look gave: a line of the list, and a value for the checks that build on it.
 
     Args:
-        found: see :class:`Check`.
-        state: see :class:`Check`.
-        advice: see :class:`Check`.
-        value: None only where no later check needs one, or where the state is failed or skipped.
+        found: what was seen.
+        state: ``skipped`` where there was nothing to check, or an earlier failure is in the way.
+        advice: how to mend it; None where all is well, or where ``found`` is an error that says it itself.
+        value: what later checks need; None where that is nothing, or where nothing was found.
+        name: one word; the same from release to release. The list fills it in, and takes passwords out of the rest.
     """
 
     found: str
     state: State = "ok"
     advice: str | None = None
     value: T | None = None
+    name: str = ""
 
-
-class Outcome(Generic[T]):
-    """A check that was made, for those that build on it."""
-
-    def __init__(self, name: str, finding: Finding[T], root: str) -> None:
-        self.is_usable = finding.state in ("ok", "warning")
-        self.root = root
-        self._name = name
-        self._value = finding.value
-
-    @property
-    def value(self) -> T:
-        """What was found; only where the outcome is usable."""
-        if self._value is None:
-            raise LookupError(f"The check of {self._name} gave nothing to build on")
-        return self._value
+    def to_dict(self) -> dict[str, str | None]:
+        """As plain values, fit for JSON."""
+        return {"name": self.name, "state": self.state, "found": self.found, "advice": self.advice}
 
 
 class Checklist:
@@ -69,52 +41,47 @@ class Checklist:
 
     Args:
         on_check: called with each line as soon as it is known.
+        advice: by the check's name, how to mend an error that nobody foresaw.
     """
 
-    def __init__(self, on_check: Callable[[Check], None]) -> None:
-        self.checks: list[Check] = []
+    def __init__(self, on_check: Callable[[Finding[Any]], None], advice: Mapping[str, str]) -> None:
+        self.checks: list[Finding[Any]] = []
         self._on_check = on_check
+        self._advice = advice
 
-    def look(
-        self, name: str, look: Callable[[], Finding[T]], advice: str, needs: tuple[Outcome[Any], ...] = ()
-    ) -> Outcome[T]:
-        """Make one check, unless one that it needs is not usable.
+    def look(self, name: str, look: Callable[..., Finding[T]], *needs: Finding[Any]) -> Finding[T]:
+        """Make one check, unless one that it needs failed or was skipped.
 
         Args:
-            look: called at once; what it raises is a failure.
-            advice: how to mend an error that brings no advice of its own.
+            look: called at once with the values of ``needs``; what it raises is a failure.
         """
-        missing = [outcome.root for outcome in needs if not outcome.is_usable]
-        if missing:
-            return self._note(name, Finding(f"not checked, because {missing[0]}", "skipped"), missing[0])
-        try:
-            finding = look()
-        except GlossTuneError as error:
-            found, own_advice = _split(error)
-            finding = Finding(found, "failed", own_advice or advice)
-        except Exception as error:  # whatever is broken here, the other checks shall still be made
-            finding = Finding(_first_line(error), "failed", advice)
-        root = finding.found if finding.state == "skipped" else f"the check of {name} failed"
-        return self._note(name, finding, root)
-
-    def _note(self, name: str, finding: Finding[T], root: str) -> Outcome[T]:
+        finding = _in_the_way(needs) or self._try(name, look, needs)
         advice = None if finding.advice is None else redact(finding.advice)
-        check = Check(name, finding.state, redact(finding.found), advice)
-        self.checks.append(check)
-        self._on_check(check)
-        return Outcome(name, finding, root)
+        finding = replace(finding, name=name, found=redact(finding.found), advice=advice)
+        self.checks.append(finding)
+        self._on_check(finding)
+        return finding
+
+    def _try(self, name: str, look: Callable[..., Finding[T]], needs: tuple[Finding[Any], ...]) -> Finding[T]:
+        try:
+            return look(*(need.value for need in needs))
+        except StudyMismatchError as error:
+            return Finding("; ".join(error.differences), "failed", str(error).splitlines()[-1])
+        except GlossTuneError as error:  # its message ends with the next step
+            return Finding(" ".join(str(error).split()), "failed")
+        except Exception as error:  # whatever is broken here, the other checks shall still be made
+            return Finding(f"{type(error).__name__}: {first_line(error)}", "failed", self._advice[name])
 
 
-def _split(error: GlossTuneError) -> tuple[str, str]:
-    """Our messages end with the next step, behind the last ``;`` or full stop: what was found, and what to do."""
-    text = str(error).strip().rstrip(".")
-    if isinstance(error, StudyMismatchError):
-        return "; ".join(error.differences), text.splitlines()[-1]  # its last line is the next step
-    text = " ".join(text.split())
-    cut = max(text.rfind("; "), text.rfind(". "))
-    return (text, "") if cut < 0 else (text[:cut], text[cut + 2].lower() + text[cut + 3 :])
+def first_line(error: object) -> str:
+    """Of an error's message, the line that names it."""
+    return str(error).strip().partition("\n")[0]
 
 
-def _first_line(error: Exception) -> str:
-    text = str(error).strip()
-    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
+def _in_the_way(needs: tuple[Finding[Any], ...]) -> Finding[Any] | None:
+    for need in needs:
+        if need.state == "skipped":
+            return need
+        if need.state == "failed":
+            return Finding(f"not checked, because the check of {need.name} failed", "skipped")
+    return None

@@ -4,38 +4,37 @@ from __future__ import annotations
 
 import math
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from functools import partial
 from typing import Any
 
-from gloss_tune.study.opened import OpenStudy, artifacts_folder
+from gloss_tune.study.opened import OpenStudy
 from gloss_tune.study.reading import trial_counts
-from gloss_tune.study.roster import WorkerEntry
 from gloss_tune.study.storage import parse_storage_url
-from gloss_tune.workers.doctor import machine as machine_checks
-from gloss_tune.workers.doctor import smoke
-from gloss_tune.workers.doctor import storage as storage_checks
+from gloss_tune.wording import count, duration, size
+from gloss_tune.workers.cores import CoreShare
+from gloss_tune.workers.doctor import machine, smoke, storage
 from gloss_tune.workers.doctor import study as study_checks
-from gloss_tune.workers.doctor.checklist import Check, Checklist, Finding, Outcome
-from gloss_tune.workers.real import RealRuns
+from gloss_tune.workers.doctor.checklist import Checklist, Finding
+from gloss_tune.workers.worker import WorkerOptions
 
-
-@dataclass(frozen=True)
-class DoctorOptions:
-    """What a worker here would be started with.
-
-    Args:
-        device: ``auto``, ``cpu``, ``cuda:0`` …
-        threads: CPU threads of torch, None to share the cores.
-        data_dir: folder of ``NAME/{train,val,test}.csv``.
-        artifacts: folder for checkpoints and learning curves; None for the default.
-    """
-
-    device: str = "auto"
-    threads: int | None = None
-    data_dir: Path | None = None
-    artifacts: Path | None = None
+_ADVICE = {
+    "storage": "check the storage's URL and the server or the disk",
+    "schema": "name another storage, or restore this one from a copy",
+    "clock": "compare the machine's time",
+    "study": "use the release of gloss-tune that made the study",
+    "versions": "reinstall gloss-tune",
+    "workers": "use one release of gloss-tune for all workers",
+    "data": "check the files of the data set",
+    "tokens": "name a folder by GLOSS_TUNE_CACHE",
+    "encoder": "check the encoder's files, or install it anew",
+    "device": "check the driver and the installation of torch, or choose --device cpu",
+    "cores": "give --threads",
+    "artifacts": "name another folder by --artifacts",
+    "disk": "name another folder by --artifacts",
+    "trial": "run 'gloss-tune worker --max-trials 1' to see the whole error",
+}
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ class Estimate:
 class Diagnosis:
     """All checks, in the order in which they were made."""
 
-    checks: tuple[Check, ...]
+    checks: tuple[Finding[Any], ...]
     estimate: Estimate | None
 
     @property
@@ -69,7 +68,7 @@ class Diagnosis:
         """As plain values, fit for JSON."""
         return {
             "ok": self.ok,
-            "checks": [asdict(check) for check in self.checks],
+            "checks": [check.to_dict() for check in self.checks],
             "estimate": None if self.estimate is None else asdict(self.estimate),
         }
 
@@ -77,8 +76,8 @@ class Diagnosis:
 def examine(
     url: str,
     name: str | None = None,
-    options: DoctorOptions | None = None,
-    on_check: Callable[[Check], None] = lambda check: None,
+    options: WorkerOptions | None = None,
+    on_check: Callable[[Finding[Any]], None] = lambda check: None,
 ) -> Diagnosis:
     """Make all checks.
 
@@ -95,142 +94,75 @@ def examine(
         StorageError: the URL is malformed. Whatever else is wrong becomes a check that failed.
     """
     parse_storage_url(url)
-    listed = Checklist(on_check)
-    chosen = options or DoctorOptions()
-    place = listed.look(
-        "storage",
-        lambda: storage_checks.look_at_storage(url),
-        "check the storage's URL and the server or the disk",
-    )
-    tables = listed.look(
-        "schema",
-        lambda: study_checks.look_at_schema(url, place.value),
-        "name another storage, or restore this one from a copy",
-        needs=(place,),
-    )
-    listed.look(
-        "clock",
-        lambda: storage_checks.look_at_clock(place.value),
-        "compare the machine's time",
-        needs=(place,),
-    )
-    study = listed.look(
-        "study",
-        lambda: study_checks.look_at_study(url, name, tables.value),
-        "use the release of gloss-tune that made the study",
-        needs=(tables,),
-    )
+    listed = Checklist(on_check, _ADVICE)
+    place = listed.look("storage", lambda: storage.look_at_storage(url))
+    ours = listed.look("schema", partial(study_checks.look_at_schema, url), place)
+    listed.look("clock", storage.look_at_clock, place)
+    study = listed.look("study", partial(study_checks.look_at_study, url, name), ours)
     try:
-        return _examine_machine(url, study, chosen, listed)
+        trial = _examine_machine(study, options or WorkerOptions(), listed)
     finally:
-        if study.is_usable:
+        if study.value is not None:
             study.value.storage.remove_session()
             study.value.storage.engine.dispose()
+    return Diagnosis(tuple(listed.checks), trial.value)
 
 
 def _examine_machine(
-    url: str, study: Outcome[OpenStudy], options: DoctorOptions, listed: Checklist
-) -> Diagnosis:
-    listed.look(
-        "versions",
-        lambda: study_checks.look_at_versions(study.value),
-        "reinstall gloss-tune",
-        needs=(study,),
-    )
-    workers = listed.look(
-        "workers",
-        lambda: study_checks.look_at_workers(study.value),
-        "use one release of gloss-tune for all workers",
-        needs=(study,),
-    )
-    at_work = workers.value if workers.is_usable else []
-    host = socket.gethostname()
+    study: Finding[OpenStudy], options: WorkerOptions, listed: Checklist
+) -> Finding[Estimate]:
+    look, host, opened = listed.look, socket.gethostname(), study.value
+    look("versions", study_checks.look_at_versions, study)
+    at_work = look("workers", study_checks.look_at_workers, study).value or []
     here = sum(worker.host == host for worker in at_work)
-    rehearsal = study.is_usable and study.value.spec.rehearse
 
-    def unless_rehearsal(look: Callable[[], Finding[Any]]) -> Callable[[], Finding[Any]]:
-        return (lambda: Finding("not needed in a rehearsal", "skipped")) if rehearsal else look
+    rehearsal = opened is not None and opened.spec.rehearse
+    real = (Finding[Any]("not needed in a rehearsal", "skipped"),) if rehearsal else ()
+    data = look("data", lambda opened: machine.look_at_data(opened, options.data_dir), *real, study)
+    look("tokens", machine.look_at_tokens, data)
+    encoder = look("encoder", machine.look_at_encoder, *real, study)
+    device = look("device", lambda: machine.look_at_device(options.device), *real)
+    look("cores", lambda: machine.look_at_cores(here))
 
-    data = listed.look(
-        "data",
-        unless_rehearsal(lambda: machine_checks.look_at_data(study.value, options.data_dir)),
-        "check the files of the data set",
-        needs=(study,),
-    )
-    listed.look(
-        "tokens",
-        lambda: machine_checks.look_at_tokens(data.value),
-        "name a folder by GLOSS_TUNE_CACHE",
-        (data,),
-    )
-    encoder = listed.look(
-        "encoder",
-        unless_rehearsal(lambda: machine_checks.look_at_encoder(study.value)),
-        "check the encoder's files, or install it anew",
-        needs=(study,),
-    )
-    device = listed.look(
-        "device",
-        unless_rehearsal(lambda: machine_checks.look_at_device(options.device)),
-        "check the driver and the installation of torch, or choose --device cpu",
-    )
-    listed.look("cores", lambda: machine_checks.look_at_cores(here), "give --threads")
-    folder = artifacts_folder(url, options.artifacts).absolute()
-    named = study.value.name if study.is_usable else None
-    artifacts = listed.look(
-        "artifacts",
-        lambda: machine_checks.look_at_artifacts(folder, named, at_work, host),
-        "name another folder by --artifacts",
-    )
-    listed.look(
-        "disk",
-        lambda: machine_checks.look_at_disk(
-            folder, 0 if rehearsal else encoder.value[1], max(1, here), study.value.spec.keep
-        ),
-        "name another folder by --artifacts",
-        needs=(artifacts, study) if rehearsal else (artifacts, study, encoder),
-    )
-    trial = listed.look(
-        "trial",
-        lambda: (
-            _rehearsed(study.value, len(at_work))
-            if rehearsal
-            else _tried(study.value, data, encoder, device, options, at_work, here)
-        ),
-        "run 'gloss-tune worker --max-trials 1' to see the whole error",
-        needs=(study,) if rehearsal else (data, encoder, device),
-    )
-    return Diagnosis(tuple(listed.checks), trial.value if trial.is_usable else None)
+    folder, name = options.artifacts.absolute(), None if opened is None else opened.name
+    artifacts = look("artifacts", lambda: machine.look_at_artifacts(folder, name, at_work, host))
+    disk = partial(machine.look_at_disk, max(1, here))
+    if rehearsal:
+        look("disk", disk, artifacts, study)
+        return look("trial", partial(_rehearsed, len(at_work)), study)
+    look("disk", disk, artifacts, study, encoder)
+    return look("trial", partial(_tried, options.threads, len(at_work), here), study, data, encoder, device)
 
 
-def _rehearsed(opened: OpenStudy, at_work: int) -> Finding[Estimate]:
+def _rehearsed(at_work: int, opened: OpenStudy) -> Finding[Estimate]:
     seconds = opened.spec.rehearse_seconds
     return Finding(f"simulated, {seconds:g} s each", value=_estimate(opened, seconds, at_work))
 
 
 def _tried(
-    opened: OpenStudy,
-    data: Outcome[Any],
-    encoder: Outcome[Any],
-    device: Outcome[str],
-    options: DoctorOptions,
-    at_work: Sequence[WorkerEntry],
+    threads: int | None,
+    at_work: int,
     here: int,
+    opened: OpenStudy,
+    data: Any,
+    encoder: machine.LoadedEncoder,
+    device: str,
 ) -> Finding[Estimate]:
     """Some steps, as a worker would make them."""
-    real = RealRuns(opened, device.value, options.threads, options.data_dir)
+    import torch
 
-    def share_cores() -> int:
-        real.look_at_load(max(1, here))
-        return real.share_cores(max(1, here))
-
-    measured = smoke.measure(opened.spec, data.value, encoder.value[0], device.value, share_cores)
-    beside = f", beside {here} running worker{'' if here == 1 else 's'}" if here else ""
-    threads = f"{measured.threads} thread{'' if measured.threads == 1 else 's'}"
+    cores, before = CoreShare(device, threads), torch.get_num_threads()
+    cores.look_at_load(max(1, here))
+    try:
+        used = cores.share_cores(max(1, here))
+        measured = smoke.measure(opened.spec, data, encoder.resolved, device)
+    finally:
+        torch.set_num_threads(before)
+    beside = f", beside {count(here, 'running worker')}" if here else ""
     return Finding(
-        f"a step of {measured.batch_size} documents takes {measured.step_seconds:.3g} s on {device.value} with "
-        f"{threads}{beside}; at most {measured.memory_mb / 1024:.1f} GB of memory were in use",
-        value=_estimate(opened, measured.trial_seconds, len(at_work)),
+        f"a step of {measured.batch_size} documents takes {duration(measured.step_seconds)} on {device} with "
+        f"{count(used, 'thread')}{beside}; at most {size(measured.memory)} of memory were in use",
+        value=_estimate(opened, measured.trial_seconds, at_work),
     )
 
 

@@ -5,19 +5,22 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gloss_tune.data.cache import cache_dir
 from gloss_tune.encoder import ResolvedEncoder, resolve_encoder
-from gloss_tune.filesystem import filesystem_kind, free_space, readable_size, why_not_writable
+from gloss_tune.filesystem import LITTLE_SPACE, filesystem_kind, free_space, why_not_writable
 from gloss_tune.study.create import describe, study_dataset
 from gloss_tune.study.layers import differences
 from gloss_tune.study.opened import OpenStudy
 from gloss_tune.study.roster import WorkerEntry
+from gloss_tune.wording import count, duration, size
 from gloss_tune.workers.artifacts.store import has_left_marker
+from gloss_tune.workers.cores import usable_cores
 from gloss_tune.workers.doctor.checklist import Finding
-from gloss_tune.workers.real import pick_device, usable_cores
+from gloss_tune.workers.real import pick_device
 
 if TYPE_CHECKING:
     from gloss_tune.data import TextDataset
@@ -26,8 +29,15 @@ if TYPE_CHECKING:
 _CHECKPOINT_BYTES = 12 + 4
 _MODEL_BYTES = 4
 _AMPLE = 3
-_LITTLE_SPACE = 200 * 2**20
-_LITTLE_MEMORY = 2**30
+_LITTLE_MEMORY = 10**9  # bytes
+
+
+@dataclass(frozen=True)
+class LoadedEncoder:
+    """An encoder that loads here, and how many parameters it has."""
+
+    resolved: ResolvedEncoder
+    parameters: int
 
 
 def look_at_data(opened: OpenStudy, data_dir: Path | None) -> Finding[TextDataset]:
@@ -55,8 +65,8 @@ def look_at_tokens(dataset: TextDataset) -> Finding[None]:
     return Finding(f"{'made already' if made else 'not made yet; the first start makes them'}, in {folder}")
 
 
-def look_at_encoder(opened: OpenStudy) -> Finding[tuple[ResolvedEncoder, int]]:
-    """Whether the study's encoder is here and loads; the value is where it is and how many parameters it has."""
+def look_at_encoder(opened: OpenStudy) -> Finding[LoadedEncoder]:
+    """Whether the study's encoder is here and loads."""
     resolved = resolve_encoder(opened.spec.model)
     here = {"name": resolved.name, "fingerprint": resolved.fingerprint}
     if found := differences(dict(opened.encoder), here, "encoder."):
@@ -66,12 +76,12 @@ def look_at_encoder(opened: OpenStudy) -> Finding[tuple[ResolvedEncoder, int]]:
 
     # on the CPU: an encoder that loads is one thing, a device that works another
     encoder = Encoder.load(resolved, device="cpu", max_length=opened.spec.longest_documents)
-    seconds = time.perf_counter() - start
+    took = duration(time.perf_counter() - start)
     parameters = sum(weight.numel() for weight in encoder.model.parameters())
     return Finding(
-        f"{resolved.name} from {resolved.path}: {_millions(parameters)} parameters, loaded in {seconds:.1f} s; "
-        "fingerprint the study's",
-        value=(resolved, parameters),
+        f"{resolved.name} from {resolved.path}: {parameters:,} parameters, loaded in {took}; fingerprint "
+        "the study's",
+        value=LoadedEncoder(resolved, parameters),
     )
 
 
@@ -79,21 +89,19 @@ def look_at_device(wanted: str) -> Finding[str]:
     """Which device a worker would compute on, and how much of its memory is free; the value is the device."""
     device = pick_device(wanted)
     name, free, total = _memory(device)
-    found = (
-        f"{device}{f' ({name})' if name else ''}: {readable_size(free)} of {readable_size(total)} memory free"
-    )
+    found = f"{device}{name}: {size(free)} of {size(total)} memory free"
     if free < _LITTLE_MEMORY:
         return Finding(found, "warning", "end what else uses it, or choose another --device", device)
     return Finding(found, value=device)
 
 
 def _memory(device: str) -> tuple[str, float, float]:
-    """Name of a device, and bytes of its memory: free and in all."""
-    import torch
-
+    """Name of a device in brackets, and bytes of its memory: free and in all."""
     if device.startswith("cuda"):
+        import torch
+
         free, total = torch.cuda.mem_get_info(device)
-        return torch.cuda.get_device_name(device), free, total
+        return f" ({torch.cuda.get_device_name(device)})", free, total
     import psutil
 
     memory = psutil.virtual_memory()
@@ -103,18 +111,17 @@ def _memory(device: str) -> tuple[str, float, float]:
 def look_at_cores(workers_here: int) -> Finding[None]:
     """How many cores there are, and how many of them are busy."""
     cores = usable_cores()
-    found = f"{cores} usable"
     if not hasattr(os, "getloadavg"):
-        return Finding(found)
+        return Finding(f"{cores} usable")
     load = os.getloadavg()[0]
-    found += f", load average {load:.1f}"
-    if not workers_here and load > cores:
-        return Finding(
-            f"{found}: others keep all of them busy",
-            "warning",
-            "wait until they are done; a worker leaves busy cores alone and computes with one thread",
-        )
-    return Finding(found)
+    found = f"{cores} usable, load average {load:.1f}"
+    if workers_here or load <= cores:
+        return Finding(found)
+    return Finding(
+        f"{found}: others keep all of them busy",
+        "warning",
+        "wait until they are done; a worker leaves busy cores alone and computes with one thread",
+    )
 
 
 def look_at_artifacts(
@@ -144,38 +151,30 @@ def look_at_artifacts(
     return Finding(f"{found}; the workers on {', '.join(others)} use it too", value=folder)
 
 
-def look_at_disk(folder: Path, parameters: int, workers_here: int, keep: int) -> Finding[None]:
+def look_at_disk(
+    workers_here: int, folder: Path, opened: OpenStudy, encoder: LoadedEncoder | None = None
+) -> Finding[None]:
     """Whether checkpoints and kept models fit on the disk.
 
     Args:
-        folder: for artifacts.
-        parameters: of the encoder; 0 in a rehearsal.
         workers_here: workers on this machine, at least 1.
-        keep: how many models the study keeps.
+        folder: for artifacts.
+        opened: the study.
+        encoder: its; None in a rehearsal.
     """
-    free = free_space(folder)
-    checkpoint = parameters * _CHECKPOINT_BYTES
-    # both are written whole beside what they replace
-    models = parameters * _MODEL_BYTES * (keep + workers_here if keep else 0)
-    needed = 2 * checkpoint * workers_here + models
-    found = f"{readable_size(free)} free"
-    if parameters:
-        found += f"; {readable_size(checkpoint)} a checkpoint"
-        found += (
-            f", {readable_size(needed)} needed at most for {_count(workers_here, 'worker')} on this machine"
-        )
-        found += f" and {_count(keep, 'kept model')}" if keep else ""
+    free, needed = free_space(folder), 0
+    found = f"{size(free)} free"
+    if encoder is not None:
+        checkpoint, keep = encoder.parameters * _CHECKPOINT_BYTES, opened.spec.keep
+        # both are written whole beside what they replace
+        models = encoder.parameters * _MODEL_BYTES * (keep + workers_here if keep else 0)
+        needed = 2 * checkpoint * workers_here + models
+        found += f"; {size(checkpoint)} a checkpoint, {size(needed)} needed at most for "
+        found += f"{count(workers_here, 'worker')} on this machine"
+        found += f" and {count(keep, 'kept model')}" if keep else ""
     advice = "make room, or name a folder on another disk by --artifacts"
     if free < needed:
         return Finding(found, "failed", advice)
-    if free < max(_AMPLE * needed, _LITTLE_SPACE):
+    if free < max(_AMPLE * needed, LITTLE_SPACE):
         return Finding(found, "warning", advice)
     return Finding(found)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def _millions(number: int) -> Any:
-    return f"{number / 1e6:.1f} million" if number >= 100_000 else f"{number:,}"

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,36 +29,23 @@ class Measured:
     """What a few steps took.
 
     Args:
-        threads: of torch.
         batch_size: documents in a step.
         step_seconds: one step, warm-up not counted.
         trial_seconds: a whole trial that is neither pruned nor ends early.
-        memory_mb: the most that was in use.
+        memory: the most that was in use, in bytes.
     """
 
-    threads: int
     batch_size: int
     step_seconds: float
     trial_seconds: float
-    memory_mb: float
+    memory: float
 
 
 class _EnoughError(Exception):
     """The steps that were wanted are done."""
 
 
-def middle_config(spec: StudySpec) -> FinetuneConfig:
-    """A fine-tune as a trial of the study may ask for: the middle of each range."""
-    return spec.config({searched.name: _middle(searched) for searched in spec.ranges})
-
-
-def measure(
-    spec: StudySpec,
-    dataset: TextDataset,
-    encoder: ResolvedEncoder,
-    device: str,
-    share_cores: Callable[[], int],
-) -> Measured:
+def measure(spec: StudySpec, dataset: TextDataset, encoder: ResolvedEncoder, device: str) -> Measured:
     """Train for a few steps and evaluate a few documents, with the worker's own code.
 
     Args:
@@ -68,7 +53,6 @@ def measure(
         dataset: the study's, its texts on this machine.
         encoder: the study's.
         device: ``cpu``, ``cuda:0`` …
-        share_cores: sets torch's threads and returns their number; they are set back in the end.
 
     Raises:
         GlossTuneError: the trial cannot be run here.
@@ -78,63 +62,53 @@ def measure(
     from gloss_tune.finetune.memory import peak_memory_mb
 
     config = middle_config(spec)
-    before = torch.get_num_threads()
-    try:
-        threads = share_cores()
-        session = Session(dataset, encoder, device, spec.longest_documents)
-        train, val = session.tokens("train", config.max_length), session.tokens("val", config.max_length)
-        steps = len(epoch_batches(train.labels, train.lengths, config.batch_size, seed=config.seed, epoch=1))
-        marks = [time.perf_counter()]
+    session = Session(dataset, encoder, device, spec.longest_documents)
+    train, val = session.tokens("train", config.max_length), session.tokens("val", config.max_length)
+    steps = len(epoch_batches(train.labels, train.lengths, config.batch_size, seed=config.seed, epoch=1))
+    marks = [time.perf_counter()]
 
-        def on_step() -> None:
-            if device.startswith("cuda"):
-                torch.cuda.synchronize(device)  # a step is done when the device is done with it
-            marks.append(time.perf_counter())
-            if len(marks) > min(steps, _STEPS) or (len(marks) > 2 and marks[-1] - marks[0] > _ENOUGH_SECONDS):
-                raise _EnoughError
+    def on_step() -> None:
+        if device.startswith("cuda"):
+            torch.cuda.synchronize(device)  # a step is done when the device is done with it
+        marks.append(time.perf_counter())
+        if len(marks) > min(steps, _STEPS) or (len(marks) > 2 and marks[-1] - marks[0] > _ENOUGH_SECONDS):
+            raise _EnoughError
 
-        run = session.run(config, on_step)
-        marks[:] = [time.perf_counter()]
-        with contextlib.suppress(_EnoughError):
-            next(run.epochs())
-        step_seconds = float(np.mean(np.diff(marks[1:] if len(marks) > 2 else marks)))
+    run = session.run(config, on_step)
+    marks[:] = [time.perf_counter()]
+    with contextlib.suppress(_EnoughError):
+        next(run.epochs())
+    step_seconds = float(np.mean(np.diff(marks[1:] if len(marks) > 2 else marks)))
 
-        some = sample(val, _EVALUATED)
-        evaluation = session.run(config)  # as a run that has trained no step: it shares the encoder
-        start = time.perf_counter()
-        evaluation.evaluate(some)
-        document_seconds = (time.perf_counter() - start) / len(some)
-        # a linear probe, too, wants each training document embedded once an epoch
-        embedded = len(val) + (len(train) if config.mode == "standalone" else 0)
-        epoch_seconds = steps * step_seconds + embedded * document_seconds
-        return Measured(
-            threads,
-            min(config.batch_size, len(train)),
-            step_seconds,
-            config.epochs * epoch_seconds,
-            peak_memory_mb(torch.device(device)),
-        )
-    finally:
-        torch.set_num_threads(before)
+    some = sample(val, _EVALUATED)
+    evaluation = session.run(config)  # as a run that has trained no step: it shares the encoder
+    start = time.perf_counter()
+    evaluation.evaluate(some)
+    document_seconds = (time.perf_counter() - start) / len(some)
+    # a linear probe, too, wants each training document embedded once an epoch
+    embedded = len(val) + (len(train) if config.mode == "standalone" else 0)
+    epoch_seconds = steps * step_seconds + embedded * document_seconds
+    return Measured(
+        min(config.batch_size, len(train)),
+        step_seconds,
+        config.epochs * epoch_seconds,
+        peak_memory_mb(torch.device(device)) * 2**20,
+    )
+
+
+def middle_config(spec: StudySpec) -> FinetuneConfig:
+    """A fine-tune such as the study's trials ask for: the middle of each range, steps within it left aside."""
+    return spec.config({searched.name: _middle(searched) for searched in spec.ranges})
+
+
+def _middle(searched: ParameterRange) -> Value:
+    values = replace(searched, points=3, step=None).grid()
+    return values[len(values) // 2]
 
 
 def sample(tokens: TokenizedSplit, most: int) -> TokenizedSplit:
     """At most so many documents of a split, evenly taken from it, so that long and short ones are among them."""
     chosen = np.unique(np.linspace(0, len(tokens) - 1, min(most, len(tokens))).astype(np.int64))
     rows = [tokens.ids[tokens.offsets[index] : tokens.offsets[index + 1]] for index in chosen]
-    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum([len(row) for row in rows], dtype=np.int64)])
+    offsets = np.cumsum([0, *map(len, rows)], dtype=np.int64)
     return TokenizedSplit(np.concatenate(rows), offsets, tokens.labels[chosen])
-
-
-def _middle(searched: ParameterRange) -> Value:
-    if searched.choices is not None:
-        return searched.choices[len(searched.choices) // 2]
-    assert searched.low is not None and searched.high is not None
-    if searched.step is not None:
-        steps = round((searched.high - searched.low) / searched.step)
-        value = searched.low + steps // 2 * searched.step
-    elif searched.log:
-        value = math.sqrt(searched.low * searched.high)
-    else:
-        value = (searched.low + searched.high) / 2
-    return round(value) if searched.is_integer else value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import sqlite3
 import statistics
 import time
@@ -15,21 +16,21 @@ import sqlalchemy
 from sqlalchemy.engine import URL
 
 from gloss_tune.filesystem import (
+    LITTLE_SPACE,
     filesystem_kind,
     free_space,
     network_filesystem,
-    readable_size,
     why_not_writable,
 )
 from gloss_tune.logging import redact
-from gloss_tune.study.storage import parse_storage_url
-from gloss_tune.workers.doctor.checklist import Finding
+from gloss_tune.study.storage import is_forced, parse_storage_url
+from gloss_tune.wording import duration, size
+from gloss_tune.workers.doctor.checklist import Finding, first_line
 
 _LOCK_SECONDS = 10.0
 _SLOW_SECONDS = 0.25
 _FEW_CONNECTIONS = 5
 _LARGEST_SKEW = 30.0
-_LITTLE_SPACE = 200 * 2**20  # bytes
 
 _OTHER_PLACE = "put the database on a local disk, or use Postgres where several machines share a study"
 _POSTGRES_ADVICE = "check that the server runs, and that host, port, database, user and password are right"
@@ -58,41 +59,38 @@ def _look_at_sqlite(url: URL) -> Finding[Place]:
     path = Path(str(url.database)).absolute()
     if not path.parent.is_dir():
         return Finding(f"the folder {path.parent} does not exist", "failed", "make it first")
-    if kind := network_filesystem(path):
-        return Finding(
-            f"{path} lies on {kind}, where SQLite's locks cannot be relied on", "failed", _OTHER_PLACE
-        )
+    shared = network_filesystem(path)
+    if shared and not is_forced():
+        found = f"{path} lies on {shared}, where SQLite's locks cannot be relied on"
+        return Finding(found, "failed", _OTHER_PLACE)
     if path.is_dir():
         return Finding(f"{path} is a folder", "failed", "name a file")
     if reason := why_not_writable(path.parent):
-        return Finding(
-            f"the folder cannot be written to ({reason})",
-            "failed",
-            "mend that, or choose another folder",
-        )
-    around = f"{filesystem_kind(path) or 'file system unknown'}, {readable_size(free_space(path))} free"
-    if not path.exists():
-        return Finding(f"{path} does not exist yet, and can be made; {around}", value=Place(False, None))
-    try:
-        seconds, journal, has_tables = _probe_sqlite(path)
-    except sqlite3.Error as error:
-        return Finding(f"{path}: {error}", "failed", _sqlite_advice(error))
-    found = f"{path} answers in {_milliseconds(seconds)} and can be locked; {around}"
-    place = Place(has_tables, None)
-    if free_space(path) < _LITTLE_SPACE:
+        found = f"the folder cannot be written to ({reason})"
+        return Finding(found, "failed", "mend that, or choose another folder")
+    free, journal, place = free_space(path), "wal", Place(False, None)
+    around = f"{filesystem_kind(path) or 'file system unknown'}, {size(free)} free"
+    found = f"{path} does not exist yet, and can be made; {around}"
+    if path.exists():
+        try:
+            seconds, journal, place = _probe_sqlite(path)
+        except sqlite3.Error as error:
+            return Finding(f"{path}: {error}", "failed", _sqlite_advice(error))
+        found = f"{path} answers in {duration(seconds)} and can be locked; {around}"
+    if shared:
+        found += f"; use is forced on {shared}, where SQLite's locks cannot be relied on"
+        return Finding(found, "warning", f"run workers on one machine only, or {_OTHER_PLACE}", place)
+    if free < LITTLE_SPACE:
         return Finding(found, "warning", "make room: a full disk stops every worker", place)
-    if has_tables and journal != "wal":
-        return Finding(
-            f"{found}; journal mode {journal}, in which readers hold up writers",
-            "warning",
-            "while no worker runs, execute 'PRAGMA journal_mode=WAL' on it once",
-            place,
-        )
-    return Finding(found + ("; WAL" if has_tables else ""), value=place)
+    if journal != "wal" and place.has_tables:
+        found += f"; journal mode {journal}, in which readers hold up writers"
+        advice = "while no worker runs, execute 'PRAGMA journal_mode=WAL' on it once"
+        return Finding(found, "warning", advice, place)
+    return Finding(found + ("; WAL" if place.has_tables else ""), value=place)
 
 
-def _probe_sqlite(path: Path) -> tuple[float, str, bool]:
-    """Seconds for a read, journal mode, whether there are tables; the write lock is taken and given back."""
+def _probe_sqlite(path: Path) -> tuple[float, str, Place]:
+    """Seconds for a read, journal mode, and what is there; the write lock is taken and given back."""
     # mode=rw: without it, SQLite would make a file that has gone meanwhile
     address = f"{path.as_uri()}?mode=rw"
     with contextlib.closing(
@@ -103,17 +101,16 @@ def _probe_sqlite(path: Path) -> tuple[float, str, bool]:
         (journal,) = connection.execute("PRAGMA journal_mode").fetchone()
         connection.execute("BEGIN IMMEDIATE")
         connection.execute("ROLLBACK")
-    return seconds, str(journal), tables > 0
+    return seconds, str(journal), Place(tables > 0, None)
 
 
 def _sqlite_advice(error: sqlite3.Error) -> str:
-    text = str(error)
-    if "locked" in text:
+    if "locked" in str(error):
         return (
             f"a process has held its lock for {_LOCK_SECONDS:g} s; find one that hangs or is suspended "
             "(fuser, lsof) and end it"
         )
-    if "not a database" in text:
+    if "not a database" in str(error):
         return "name another file by --storage"
     return "check the file's owner, permissions and disk, or restore it from a copy"
 
@@ -129,7 +126,7 @@ def _look_at_postgres(url: URL) -> Finding[Place]:
         advice = "pip install 'gloss-tune[postgres]'"
         return Finding(f"{shown} needs the package {error.name}", "failed", advice)
     except (sqlalchemy.exc.SQLAlchemyError, ValueError) as error:
-        reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+        reason = first_line(getattr(error, "orig", None) or error)
         return Finding(f"{shown}: {reason}", "failed", _POSTGRES_ADVICE)
 
 
@@ -148,25 +145,23 @@ def _probe_postgres(connection: sqlalchemy.Connection, shown: str) -> Finding[Pl
     used = ask("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'")
     tables = set(sqlalchemy.inspect(connection).get_table_names())
     place = Place(bool(tables & {"studies", "trials", "version_info", "alembic_version"}), ahead)
-    found = f"{shown} (Postgres {version}) answers in {_milliseconds(seconds)}; {used} of {most} connections in use"
+    found = (
+        f"{shown} (Postgres {version}) answers in {duration(seconds)}; {used} of {most} connections in use"
+    )
     try:
         if "trials" in tables:  # checks the right to write as well as the server's being no standby
             connection.execute(sqlalchemy.text("SELECT 1 FROM trials LIMIT 0 FOR UPDATE"))
         elif ask("SHOW transaction_read_only") == "on":
             return Finding(f"{found}; it takes no writes", "failed", "name the primary server, not a standby")
     except sqlalchemy.exc.DBAPIError as error:
-        reason = str(error.orig).strip().splitlines()[0]
-        return Finding(
-            f"{found}; it takes no writes from this user ({reason})",
-            "failed",
-            "grant the user all rights on the database, or name the primary server instead of a standby",
-        )
+        found += f"; it takes no writes from this user ({first_line(error.orig)})"
+        advice = "grant the user all rights on the database, or name the primary server instead of a standby"
+        return Finding(found, "failed", advice)
     finally:
         connection.rollback()
     if most - used < _FEW_CONNECTIONS:
-        return Finding(
-            found, "warning", "raise max_connections, or run fewer workers (each may take three)", place
-        )
+        advice = "raise max_connections, or run fewer workers (each may take three)"
+        return Finding(found, "warning", advice, place)
     if seconds > _SLOW_SECONDS:
         return Finding(found, "warning", "workers wait for the storage; bring it closer to them", place)
     return Finding(found, value=place)
@@ -181,23 +176,13 @@ def look_at_clock(place: Place) -> Finding[None]:
     found = "agrees with the database's" if skew < 1 else f"{skew:.0f} s {side} the database's"
     if skew <= _LARGEST_SKEW:
         return Finding(found)
-    return Finding(
-        f"{found}; leases go by the database's clock and are safe, but the times shown of trials are wrong",
-        "warning",
-        "set both clocks by NTP",
-    )
+    found += "; leases go by the database's clock and are safe, but the times shown of trials are wrong"
+    return Finding(found, "warning", "set both clocks by NTP")
 
 
 def _median_seconds(ask: Callable[[], object]) -> float:
-    def once() -> float:
-        start = time.perf_counter()
+    marks = [time.perf_counter()]
+    for _ in range(5):
         ask()
-        return time.perf_counter() - start
-
-    return statistics.median(once() for _ in range(5))
-
-
-def _milliseconds(seconds: float) -> str:
-    if seconds < 1e-4:
-        return "less than 0.1 ms"
-    return f"{seconds * 1000:.1f} ms" if seconds < 0.1 else f"{seconds:.2f} s"
+        marks.append(time.perf_counter())
+    return statistics.median(after - before for before, after in itertools.pairwise(marks))

@@ -12,18 +12,15 @@ import os
 import signal
 import sys
 import threading
-import time
 import traceback
-from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 from multiprocessing.connection import Connection
-from types import FrameType
 
 from gloss_tune.errors import GlossTuneError, InputError, StorageError
 from gloss_tune.logging import configure, logger
 from gloss_tune.workers.entry import serve
-from gloss_tune.workers.signals import StopFlag
+from gloss_tune.workers.signals import StopFlag, stop_on_signal
 from gloss_tune.workers.worker import WorkerOptions
 
 # Slurm and systemd signal every process of a job: that and the parent's order are one notice, not two
@@ -82,8 +79,13 @@ def work_for_parent(order: Order, connection: Connection) -> None:
     """The life of the child's process."""
     if hasattr(os, "setsid"):
         os.setsid()  # Ctrl-C in a terminal is the parent's, which passes it on
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the terminal's end is the parent's affair
     configure(prefix=f"worker {order.worker}: ")
-    with _obey(connection) as stop:
+    with stop_on_signal(last=True, one_notice=_ONE_NOTICE_SECONDS) as stop:
+        if hasattr(signal, "pthread_sigmask"):
+            signal.pthread_sigmask(signal.SIG_SETMASK, [])  # the process that forks us blocks them
+        threading.Thread(target=_obey, args=(connection, stop), name="obey-parent", daemon=True).start()
         leaving = _work(order, connection, stop)
         _tell(connection, leaving)
     sys.exit(stop.exit_code if leaving.why is Why.stopped else int(leaving.why is not Why.done))
@@ -109,34 +111,17 @@ def _tell(connection: Connection, message: object) -> None:
         connection.send(message)
 
 
-@contextlib.contextmanager
-def _obey(connection: Connection) -> Iterator[StopFlag]:
-    """A flag that signals set, the parent's orders, and the parent's death."""
-    stop = StopFlag()
-
-    def on_signal(signum: int, _frame: FrameType | None) -> None:
-        if stop.signum is None or time.monotonic() - stop.since > _ONE_NOTICE_SECONDS:
-            stop.set(signum)
-
-    def obey() -> None:
-        while True:
-            try:
-                ordered: StopOrder = connection.recv()
-            except (EOFError, OSError):
-                if stop.signum is None:
-                    logger.warning("The process that launched this worker has ended; leaving too.")
-                    stop.set(signal.SIGTERM)
-                return
+def _obey(connection: Connection, stop: StopFlag) -> None:
+    """Pass the parent's orders on to the flag, and its death."""
+    while True:
+        try:
+            ordered: StopOrder = connection.recv()
+        except (EOFError, OSError):
             if stop.signum is None:
-                stop.set(ordered.signum)
-            if ordered.at_once and not stop.at_once:
-                stop.set(ordered.signum)
-
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signum, on_signal)
-    if hasattr(signal, "SIGHUP"):
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the terminal's end is the parent's affair
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_SETMASK, [])  # the process that forks us blocks them
-    threading.Thread(target=obey, name="obey-parent", daemon=True).start()
-    yield stop
+                logger.warning("The process that launched this worker has ended; leaving too.")
+                stop.set(signal.SIGTERM)
+            return
+        if stop.signum is None:
+            stop.set(ordered.signum)
+        if ordered.at_once and not stop.at_once:
+            stop.set(ordered.signum)

@@ -1,0 +1,36 @@
+"""Numbers as people read them: sizes, durations, and nouns in the singular or plural."""
+
+from __future__ import annotations
+
+
+def size(number: float) -> str:
+    """Bytes, such as ``1.2 GB``: at most three digits, in powers of 1000 as disks are sold."""
+    unit = "B"
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if number < 999.5 or unit == "TB":
+            break
+        number /= 1000
+    return f"{number:.1f} {unit}" if number < 9.95 and unit != "B" else f"{number:.0f} {unit}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds, such as ``1.5 min``: of two digits or so, since times vary by more than that."""
+    if 0 < seconds < 1e-4:
+        return "less than 0.1 ms"
+    if 0 < seconds < 0.1:
+        return f"{seconds * 1000:.2g} ms"
+    if seconds < 59.5:
+        return f"{seconds:.2g} s" if seconds < 9.95 else f"{seconds:.0f} s"
+    minutes = seconds / 60
+    if minutes < 119.5:
+        return f"{minutes:.2g} min" if minutes < 9.95 else f"{minutes:.0f} min"
+    return f"{minutes / 60:.1f} h"
+
+
+def count(number: int, noun: str, plural: str | None = None) -> str:
+    """Such as ``1 trial`` and ``2 trials``.
+
+    Args:
+        plural: where it is more than the noun and an ``s``.
+    """
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"
