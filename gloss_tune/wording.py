@@ -17,13 +17,13 @@ def duration(seconds: float) -> str:
     """Seconds, such as ``1.5 min``: of two digits or so, since times vary by more than that."""
     if 0 < seconds < 1e-4:
         return "less than 0.1 ms"
-    if 0 < seconds < 0.1:
+    if 0 < seconds < 0.095:
         return f"{seconds * 1000:.2g} ms"
     if seconds < 59.5:
         return f"{seconds:.2g} s" if seconds < 9.95 else f"{seconds:.0f} s"
     minutes = seconds / 60
     if minutes < 119.5:
-        return f"{minutes:.2g} min" if minutes < 9.95 else f"{minutes:.0f} min"
+        return f"{minutes:.1f} min" if minutes < 9.95 else f"{minutes:.0f} min"
     return f"{minutes / 60:.1f} h"
 
 

@@ -70,12 +70,32 @@ def main() -> None:
     except BrokenPipeError:  # the reader of our stdout has left, as in 'gloss-tune trials | head'
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except OSError as error:  # such as a full disk under our stdout
-        if error.errno != errno.ENOSPC:
-            raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        _complain(f"Nothing more can be written: {error.strerror}; free some space and repeat")
+    except (
+        OSError
+    ) as error:  # the machine's trouble: a full disk, perhaps under our stdout, or missing rights
+        if error.errno == errno.ENOSPC and sys.stdout is not None:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _complain(f"{error}; mend that and repeat")
         sys.exit(1)
+    except Exception as error:
+        reason = _storage_trouble(error)
+        if reason is None:
+            raise
+        _complain(f"The storage does not do what was asked: {reason}. Mend that and repeat")
+        sys.exit(1)
+
+
+def _storage_trouble(error: Exception) -> str | None:
+    """What a database said, in one line; None if the error is not a database's."""
+    if "sqlalchemy" not in sys.modules:
+        return None
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import DBAPIError
+
+    cause = error.__cause__ if isinstance(error, StorageInternalError) and error.__cause__ else error
+    if not isinstance(cause, DBAPIError | StorageInternalError):
+        return None
+    return str(getattr(cause, "orig", None) or cause).strip().splitlines()[0]
 
 
 def _complain(message: str) -> None:

@@ -7,8 +7,9 @@ import time
 
 from gloss_tune.cli.export import ExportFormat, render
 from gloss_tune.cli.options import Storage, emit
-from gloss_tune.cli.run import run_study, worker_options
+from gloss_tune.cli.run import run_study
 from gloss_tune.cli.spec_options import resolve
+from gloss_tune.cli.worker import worker_options
 
 
 def demo(storage: Storage = "sqlite:///gloss-tune-demo.db") -> None:

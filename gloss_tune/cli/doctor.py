@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import textwrap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -22,9 +22,11 @@ from gloss_tune.cli.options import (
     emit,
     to_json,
 )
+from gloss_tune.cli.worker import worker_options
+from gloss_tune.wording import count, duration
 
 if TYPE_CHECKING:
-    from gloss_tune.workers.doctor.checklist import Check
+    from gloss_tune.workers.doctor.checklist import Finding
     from gloss_tune.workers.doctor.examination import Diagnosis, Estimate
 
 _STATES = {"ok": ("ok", "green"), "warning": ("warning", "yellow"), "failed": ("FAILED", "bold red")}
@@ -49,16 +51,12 @@ def doctor(
     import logging
 
     from gloss_tune.logging import configure
-    from gloss_tune.workers.doctor.examination import DoctorOptions, examine
+    from gloss_tune.workers.doctor.examination import examine
 
     configure(logging.WARNING)  # the list says it all
     as_table = format is Format.table
-    diagnosis = examine(
-        storage,
-        study,
-        DoctorOptions(device, threads, data_dir, artifacts),
-        _print_check if as_table else lambda check: None,
-    )
+    options = worker_options(storage, artifacts, device=device, threads=threads, data_dir=data_dir)
+    diagnosis = examine(storage, study, options, _print_check if as_table else lambda check: None)
     if as_table:
         _print_end(diagnosis)
     else:
@@ -66,7 +64,7 @@ def doctor(
     raise typer.Exit(0 if diagnosis.ok else 1)
 
 
-def _print_check(check: Check) -> None:
+def _print_check(check: Finding[Any]) -> None:
     if check.state == "skipped":  # told together at the end
         return
     word, style = _STATES[check.state]
@@ -88,27 +86,18 @@ def _print_end(diagnosis: Diagnosis) -> None:
     states = [check.state for check in diagnosis.checks]
     warnings, failed = states.count("warning"), states.count("failed")
     parts = [f"{failed} failed" if failed else "Nothing failed"]
-    parts += [f"{warnings} warning{'' if warnings == 1 else 's'}"] if warnings else []
+    parts += [count(warnings, "warning")] if warnings else []
     emit(f"\n{', '.join(parts)}.")
 
 
 def _estimated(estimate: Estimate) -> str:
-    if not estimate.seconds_to_go:
-        return f"{_duration(estimate.seconds_per_trial)} a trial; none is left"
-    workers = f"{estimate.workers} worker{'' if estimate.workers == 1 else 's'}"
+    each, all_left = estimate.seconds_per_trial, estimate.seconds_to_go
+    if each and not all_left:
+        return f"{duration(each)} a trial; none is left"
     return (
-        f"about {_duration(estimate.seconds_per_trial)} a trial, {_duration(estimate.seconds_to_go)} for all that is "
-        f"left with {workers}; pruning and early stopping make it less"
+        f"about {duration(each)} a trial, {duration(all_left)} for all that is left with "
+        f"{count(estimate.workers, 'worker')}; pruning and early stopping make it less"
     )
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
-    minutes = seconds / 60
-    if minutes < 10:
-        return f"{minutes:.1f} min"
-    return f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
 
 
 def _print_line(name: str, word: str, text: str, style: str) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from gloss_tune.cli.options import DEFAULT_STORAGE, Artifacts, DataDir, Force, Storage, Study, Threads
-from gloss_tune.cli.worker import Grace, MaxTrials, Timeout
+from gloss_tune.cli.worker import Grace, MaxTrials, Timeout, worker_options
 
 Workers = Annotated[
     int | None,
@@ -44,37 +44,28 @@ def launch(
 ) -> None:
     """Start workers on this machine's devices and look after them until the study is done.
 
-    One that dies is started again, and its trial goes on; a group whose workers die again and again is stopped. A first
+    One that dies is started again, and its trial goes on; one that dies again and again is left out. A first
     SIGTERM or Ctrl-C lets all finish their epoch, a second stops them at once. --max-trials counts for each worker.
     Example: gloss-tune launch --workers 4 --storage sqlite:///gloss-tune.db
     """
-    from gloss_tune.logging import logger
-    from gloss_tune.study.opened import artifacts_folder, open_study
-    from gloss_tune.workers.launch.devices import cuda_devices, spread
-    from gloss_tune.workers.launch.starter import StartAbandonedError, Starter
+    from gloss_tune.study.opened import open_study
+    from gloss_tune.workers.launch.devices import spread
+    from gloss_tune.workers.launch.starter import Starter
     from gloss_tune.workers.launch.supervisor import supervise
     from gloss_tune.workers.signals import stop_on_signal
-    from gloss_tune.workers.worker import WorkerOptions
 
     with stop_on_signal(last=True) as stop:
         opened = open_study(storage, study)
-        options = WorkerOptions(
+        options = worker_options(
+            storage,
+            artifacts,
             max_trials=max_trials,
             timeout=timeout,
             threads=threads,
             data_dir=data_dir,
-            artifacts=artifacts_folder(storage, artifacts),
             grace=grace,
         )
+        devices = spread(device, workers, opened.spec.rehearse)
         starter = Starter(storage, opened.spec.rehearse, lambda: stop.signum is not None)
-
-        def count() -> int:
-            logger.info("Looking for CUDA devices.")  # importing torch takes seconds
-            return int(starter.ask(cuda_devices))
-
-        try:
-            devices = spread(device, workers, opened.spec.rehearse, count)
-        except StartAbandonedError:
-            raise typer.Exit(stop.exit_code) from None
         code = supervise(opened, storage, starter, devices, options, stop)
     raise typer.Exit(code)

@@ -17,6 +17,7 @@ from gloss_tune.cli.options import (
     emit,
     to_json,
 )
+from gloss_tune.wording import count
 
 
 def reap(
@@ -60,6 +61,5 @@ def reap(
         return
     for number in sorted([*lost.requeued, *again]):
         emit(str(number))
-    count = len(lost.requeued) + len(again)
-    what = "No trial" if not count else "1 trial" if count == 1 else f"{count} trials"
-    logger.info("%s requeued in study %s.", what, opened.name)
+    requeued = len(lost.requeued) + len(again)
+    logger.info("%s requeued in study %s.", count(requeued, "trial") if requeued else "No trial", opened.name)

@@ -12,7 +12,7 @@ from gloss_tune.cli import spec_options
 from gloss_tune.cli.export import ExportFormat, ExportFormatOption, render
 from gloss_tune.cli.launch import Devices, Workers
 from gloss_tune.cli.options import DEFAULT_STORAGE, Artifacts, DataDir, Force, Storage, Study, Threads, emit
-from gloss_tune.cli.worker import Grace
+from gloss_tune.cli.worker import Grace, worker_options
 
 if TYPE_CHECKING:
     from gloss_tune.study.opened import OpenStudy
@@ -71,14 +71,6 @@ def run(
     emit(render(exported, format), output)
 
 
-def worker_options(storage: str, artifacts: Path | None, **options: Any) -> WorkerOptions:
-    """How workers work, with the folder for their files filled in."""
-    from gloss_tune.study.opened import artifacts_folder
-    from gloss_tune.workers.worker import WorkerOptions
-
-    return WorkerOptions(artifacts=artifacts_folder(storage, artifacts), **options)
-
-
 def run_study(
     spec: Any,
     storage: str,
@@ -90,13 +82,13 @@ def run_study(
     """Create the study or find it, run it to its end, and return its export."""
     from gloss_tune.study.create import create
     from gloss_tune.study.reading import export
-    from gloss_tune.workers.launch.devices import cuda_devices, spread
+    from gloss_tune.workers.launch.devices import spread
     from gloss_tune.workers.launch.starter import Starter
     from gloss_tune.workers.launch.supervisor import supervise
     from gloss_tune.workers.signals import stop_on_signal
 
     with stop_on_signal(last=True) as stop:
-        devices = spread(device, workers, spec.rehearse, cuda_devices)
+        devices = spread(device, workers, spec.rehearse)
         opened = create(spec, storage, study, data_dir=options.data_dir).study
         if len(devices) == 1:  # nothing to share: torch is imported once, by this process
             code = work_here(opened, replace(options, device=devices[0]), stop)

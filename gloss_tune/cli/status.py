@@ -18,6 +18,7 @@ from gloss_tune.cli.options import (
     to_json,
 )
 from gloss_tune.cli.tables import print_table, shown
+from gloss_tune.wording import count, duration, size
 
 _REFRESH_SECONDS = 2.0
 
@@ -54,8 +55,9 @@ def status(
 
 
 def _print(now: dict[str, Any]) -> None:
+    from gloss_tune.study.reading import finished_of
+
     trials = now["trials"]
-    ended = trials["complete"] + trials["pruned"] + trials["failed"]
     parts = [
         f"{trials[key]} {key}"
         for key in ("complete", "pruned", "failed", "running", "waiting")
@@ -65,7 +67,7 @@ def _print(now: dict[str, Any]) -> None:
         ("study", f"{now['study']} ({now['state']}{', rehearsal' if now['rehearsal'] else ''})"),
         ("storage", now["storage"]),
         ("searches", f"{now['loss']} on {now['dataset']} with {now['model']}, highest {now['metric']}"),
-        ("trials", f"{ended} of {trials['budget']} finished: {', '.join(parts)}"),
+        ("trials", f"{finished_of(trials)} of {trials['budget']} finished: {', '.join(parts)}"),
     ]
     if now["stopped"]:
         lines.append(("stopped", now["stopped"]))
@@ -75,7 +77,7 @@ def _print(now: dict[str, Any]) -> None:
     else:
         lines.append(("best", f"{best['value']:.4f} in trial {best['number']}: {shown(best['params'])}"))
     if now["seconds_to_go"]:
-        lines.append(("to go", f"about {_duration(now['seconds_to_go'])}"))
+        lines.append(("to go", f"about {duration(now['seconds_to_go'])}"))
     if now["artifacts"] is not None:
         lines.append(("artifacts", _kept(now["artifacts"])))
     emit("\n".join(f"{name:9} {text}" for name, text in lines))
@@ -88,26 +90,9 @@ def _print(now: dict[str, Any]) -> None:
 def _kept(artifacts: dict[str, Any]) -> str:
     parts = []
     for kind in ("checkpoint", "model"):
-        count, size = (artifacts[f"{kind}s"][key] for key in ("count", "bytes"))
-        if count or size:
-            parts.append(f"{count} {kind}{'' if count == 1 else 's'} {_size(size)}")
+        files = artifacts[f"{kind}s"]
+        if files["count"] or files["bytes"]:
+            parts.append(f"{count(files['count'], kind)} {size(files['bytes'])}")
     if artifacts["other_bytes"]:
-        parts.append(f"other files {_size(artifacts['other_bytes'])}")
+        parts.append(f"other files {size(artifacts['other_bytes'])}")
     return f"{artifacts['folder']}: {', '.join(parts) or 'empty'}"
-
-
-def _size(size: int) -> str:
-    """Bytes for people: three significant digits at most, in powers of 1000."""
-    number, unit = float(size), "B"
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if number < 999.5 or unit == "TB":
-            break
-        number /= 1000
-    return f"{number:.1f} {unit}" if number < 9.95 and unit != "B" else f"{number:.0f} {unit}"
-
-
-def _duration(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    if minutes < 1:
-        return f"{max(1, round(seconds))} s"
-    return f"{minutes} min" if minutes < 120 else f"{minutes / 60:.1f} h"

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gloss_tune.cli.options import DEFAULT_STORAGE, Artifacts, DataDir, Device, Force, Storage, Study, Threads
+
+if TYPE_CHECKING:
+    from gloss_tune.workers.worker import WorkerOptions
 
 MaxTrials = Annotated[
     int | None, typer.Option("--max-trials", min=1, metavar="N", help="Leave after N trials.")
@@ -48,20 +52,27 @@ def worker(
 
     Example: gloss-tune worker --storage sqlite:///gloss-tune.db
     """
-    from gloss_tune.study.opened import artifacts_folder
     from gloss_tune.workers.entry import serve
     from gloss_tune.workers.signals import stop_on_signal
-    from gloss_tune.workers.worker import WorkerOptions
 
     with stop_on_signal(last=True) as stop:
-        options = WorkerOptions(
+        options = worker_options(
+            storage,
+            artifacts,
             max_trials=max_trials,
             timeout=timeout,
             device=device,
             threads=threads,
             data_dir=data_dir,
-            artifacts=artifacts_folder(storage, artifacts),
             grace=grace,
         )
         code = serve(storage, study, options, stop)
     raise typer.Exit(code)
+
+
+def worker_options(storage: str, artifacts: Path | None, **options: Any) -> WorkerOptions:
+    """How workers work, with the folder for their files filled in."""
+    from gloss_tune.study.opened import artifacts_folder
+    from gloss_tune.workers.worker import WorkerOptions
+
+    return WorkerOptions(artifacts=artifacts_folder(storage, artifacts), **options)

@@ -200,19 +200,22 @@ def _from_attributes(
             [f"format: the study has {stored!r}, this gloss-tune writes {FORMAT}"],
             "Use the same release for all.",
         )
-    values = dict(attributes[f"{_KEY}spec"])
-    values["first_trials"] = tuple(values["first_trials"])
     try:
+        values = dict(attributes[f"{_KEY}spec"])
+        values["first_trials"] = tuple(values["first_trials"])
+        dataset, encoder, versions = (
+            dict(attributes[f"{_KEY}{key}"]) for key in ("dataset", "encoder", "versions")
+        )
         spec = StudySpec.model_validate(values)
-    except ValueError as error:
-        raise SpecError([f"study {name!r}: its stored specification cannot be read: {error}"]) from None
+    except (KeyError, TypeError, ValueError) as error:
+        raise SpecError([f"study {name!r}: what is stored of it cannot be read: {error!r}"]) from None
     return OpenStudy(
         name=name,
         study_id=study_id,
         storage=storage,
         spec=spec,
-        dataset=attributes[f"{_KEY}dataset"],
-        encoder=attributes[f"{_KEY}encoder"],
-        versions=attributes[f"{_KEY}versions"],
+        dataset=dataset,
+        encoder=encoder,
+        versions=versions,
         files=_files_name(name, attributes.get(f"{_KEY}id", "")),
     )

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 from optuna.exceptions import StorageInternalError
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, PendingRollbackError
+from optuna.storages._rdb import models
+from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError, PendingRollbackError
 
 from gloss_tune.errors import GlossTuneError
 from gloss_tune.logging import logger
@@ -69,12 +70,19 @@ class Patience:
 
         Raises:
             StorageLostError: the storage stayed away.
+            GlossTuneError: the study was deleted.
         """
-        if self._seconds <= 0 or getattr(self._inside, "running", False):
+        if getattr(self._inside, "running", False):
             return operation()  # the outermost call repeats the whole transaction
         self._inside.running = True
         try:
-            return self._repeat(operation)
+            return self._repeat(operation) if self._seconds > 0 else operation()
+        except (KeyError, IntegrityError) as error:
+            if not _is_gone(error):
+                raise
+            raise GlossTuneError(
+                f"Storage {self._name} no longer holds what this process works on: the study was deleted"
+            ) from error
         finally:
             self._inside.running = False
 
@@ -145,6 +153,13 @@ def patient(
         return storage.patience(lambda: function(storage, *arguments, **options))
 
     return waits
+
+
+def _is_gone(error: KeyError | IntegrityError) -> bool:
+    """Whether a row is missing that must be there: Optuna's words, and Postgres's where another row refers to it."""
+    if isinstance(error, KeyError):
+        return error.args == (models.NOT_FOUND_MSG,)
+    return "foreign key" in str(error.orig).lower()
 
 
 def outage(error: BaseException) -> str | None:

@@ -25,7 +25,7 @@ def trial_counts(opened: OpenStudy) -> dict[str, int]:
     return _named(counts(opened.storage, opened.study_id))
 
 
-def finished(now: Mapping[str, int]) -> int:
+def finished_of(now: Mapping[str, int]) -> int:
     """How many trials of :func:`trial_counts` have ended, in whatever way."""
     return now["complete"] + now["pruned"] + now["failed"]
 

@@ -168,14 +168,21 @@ def _silent(session: Session, study_id: int, lease: float) -> Sequence[Any]:
     """The running trials that nobody has renewed for a lease, or since the server's start if that was later."""
     if math.isinf(lease):
         return []
-    deadline = database_now(session) - timedelta(seconds=lease)
+    now = database_now(session)
+    deadline = now - timedelta(seconds=lease)
     if server_started(session) > deadline:
         return []
     life = models.TrialHeartbeatModel
+    # no sign of life at all, and one from the future (a clock was set back), are none that anybody renews
+    lapsed = (
+        life.heartbeat.is_(None)
+        | (life.heartbeat < deadline)
+        | (life.heartbeat > now + timedelta(seconds=lease))
+    )
     return session.scalars(
         sqlalchemy.select(Trial)
-        .join(life, life.trial_id == Trial.trial_id)
-        .where(Trial.study_id == study_id, Trial.state == TrialState.RUNNING, life.heartbeat < deadline)
+        .outerjoin(life, life.trial_id == Trial.trial_id)
+        .where(Trial.study_id == study_id, Trial.state == TrialState.RUNNING, lapsed)
         .order_by(Trial.number)
     ).all()
 

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
 _Attribute = models.StudySystemAttributeModel
-_PREFIX = "gloss_tune:worker:"
+# not that of the first release, whose workers stop at an entry that has a field more
+_PREFIX = "gloss_tune:at_work:"
 
 
 @dataclass(frozen=True)
@@ -126,8 +127,12 @@ def entries(session: Session, study_id: int) -> list[tuple[WorkerEntry, datetime
     )
     found = []
     for row in rows:
-        stored = json.loads(row)
-        seen = datetime.fromisoformat(stored.pop("seen"))
-        # another release may know more of a worker
-        found.append((WorkerEntry(**{k: v for k, v in stored.items() if k in _FIELDS}), seen))
+        try:
+            stored = json.loads(row)
+            seen = datetime.fromisoformat(stored.pop("seen")).replace(tzinfo=None)
+            # another release may know more of a worker
+            entry = WorkerEntry(**{key: value for key, value in stored.items() if key in _FIELDS})
+        except (ValueError, TypeError, KeyError, AttributeError):
+            continue  # or write something else entirely, which must not stop everybody
+        found.append((entry, seen))
     return sorted(found, key=lambda pair: pair[0].id)

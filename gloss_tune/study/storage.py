@@ -7,6 +7,7 @@ first start on an empty database happens once.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import time
@@ -153,13 +154,13 @@ def _is_sqlite(path: Path) -> bool:
     """
     if path.stat().st_size < _SMALLEST_PAGE:  # which SQLite would take for an empty database
         return False
-    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
     try:
-        connection.execute("PRAGMA schema_version")
+        with contextlib.closing(
+            sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+        ) as connection:
+            connection.execute("PRAGMA schema_version")
     except sqlite3.DatabaseError as error:
         return "not a database" not in str(error)  # another trouble is for the real connection to report
-    finally:
-        connection.close()
     return True
 
 

@@ -107,14 +107,15 @@ class Shutdown:
         return min(end, self._stop.since_second + _AT_ONCE_SECONDS) if self._stop.at_once else end
 
     def _leave_now(self) -> None:
-        done = threading.Event()
+        requeued = threading.Event()
 
         def requeue() -> None:
             with contextlib.suppress(Exception):
                 self._requeue()
-                done.set()
+                requeued.set()
 
-        threading.Thread(target=requeue, name="last-requeue", daemon=True).start()
-        if done.wait(_LAST_REQUEUE_SECONDS):
-            end_process(self._stop, "time is up; the trial is requeued as it stands")
-        end_process(self._stop, "time is up; the trial waits for the end of its lease, as the storage does not answer")
+        last = threading.Thread(target=requeue, name="last-requeue", daemon=True)
+        last.start()
+        last.join(_LAST_REQUEUE_SECONDS)
+        how = "is requeued as it stands" if requeued.is_set() else "is requeued when its lease ends"
+        end_process(self._stop, f"time is up; the trial {how}")

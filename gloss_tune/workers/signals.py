@@ -46,12 +46,16 @@ class StopFlag:
         """Of the first signal, for people."""
         return "no signal" if self.signum is None else signal.Signals(self.signum).name
 
-    def set(self, signum: int) -> None:
-        """What a signal does."""
+    def set(self, signum: int, one_notice: float = 0.0) -> None:
+        """What a signal does.
+
+        Args:
+            one_notice: seconds from the first signal in which another one is not a second.
+        """
         if self.signum is None:
             self.since = time.monotonic()
             self.signum = signum
-        elif not self.at_once:
+        elif not self.at_once and time.monotonic() - self.since >= one_notice:
             self.since_second = time.monotonic()
             self.at_once = True
             if not self.served:
@@ -67,7 +71,7 @@ def stop_on_signal(*, last: bool = False, one_notice: float = 0.1) -> Iterator[S
 
     Args:
         last: the process ends with this block; if a signal came, a further one must not change its exit code.
-        one_notice: seconds within which signals are one: ``timeout`` sends each of its own twice.
+        one_notice: seconds in which the same signal again is no second one: ``timeout`` sends its own twice.
     """
     flag = StopFlag(served=False)
     before = {}
@@ -76,9 +80,8 @@ def stop_on_signal(*, last: bool = False, one_notice: float = 0.1) -> Iterator[S
 
     def listen() -> None:
         while received := reader.recv(1):
-            repeated = flag.signum is not None and time.monotonic() - flag.since <= one_notice
-            if received[0] in before and not repeated:
-                flag.set(received[0])
+            if received[0] in before:
+                flag.set(received[0], one_notice if received[0] == flag.signum else 0.0)
 
     for signum in _WATCHED:
         if signum == getattr(signal, "SIGHUP", None) and signal.getsignal(signum) == signal.SIG_IGN:
@@ -105,7 +108,9 @@ def end_process(stop: StopFlag, how: str) -> NoReturn:
         how: for people.
     """
 
-    def say() -> None:  # not through the logger: the main thread may hold its lock, blocked on the same stderr
+    def say() -> (
+        None
+    ):  # not through the logger: the main thread may hold its lock, blocked on the same stderr
         with contextlib.suppress(OSError):
             os.write(2, f"{stop.name}: {how}.\n".encode())
 

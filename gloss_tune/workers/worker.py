@@ -107,6 +107,7 @@ class _Worker:
         self._device = "rehearsal" if self._real is None else self._real.device
         self._entry = WorkerEntry(self.id, me.host, me.pid, self._device, machine=me.machine)
         self._keeper = LeaseKeeper(opened, self._entry)
+        self._waits = False
         opened.storage.be_patient(
             _PATIENCE_SECONDS, lambda: self._shutdown.must_leave, lease=opened.spec.lease
         )
@@ -165,10 +166,17 @@ class _Worker:
         return self._deadline is not None and time.monotonic() >= self._deadline
 
     def _others_are_running(self) -> bool:
-        """Wait a little while others run, since one may die and leave its trial; False if none does."""
+        """Wait a little while others run, since one may be lost and leave its trial; False if none does."""
         now = counts(self._opened.storage, self._opened.study_id)
         if not now[TrialState.RUNNING] and not now[TrialState.WAITING]:
             return False
+        if not self._waits:
+            self._waits = True
+            logger.info(
+                "%d trial%s still running elsewhere; staying in case one is lost.",
+                now[TrialState.RUNNING],
+                " is" if now[TrialState.RUNNING] == 1 else "s are",
+            )
         end = time.monotonic() + min(max(self._opened.spec.lease / 10, _SHORTEST_WAIT), _LONGEST_WAIT)
         while time.monotonic() < end and not self._shutdown.requested:
             time.sleep(0.05)

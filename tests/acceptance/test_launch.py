@@ -73,11 +73,11 @@ def epochs(opened: OpenStudy) -> list[int]:
 def well_into_a_later_epoch(opened: OpenStudy, count: int) -> None:
     """Wait until so many trials have reported an epoch and taken up the next one."""
     until(lambda: sum(n > 0 for n in epochs(opened)) >= count)
-    time.sleep(0.3)
+    time.sleep(0.2)
 
 
 def test_launched_workers_finish_the_exact_budget_and_nobody_stays(on_storage: Commands) -> None:
-    opened = create(on_storage, trials=6, seconds=0.5)
+    opened = create(on_storage, trials=6, seconds=0.4)
     group = on_storage.start("launch", "--workers", 3)
     workers = until(working(opened, 3))
     processes = family(group)
@@ -101,37 +101,26 @@ def test_launched_workers_finish_the_exact_budget_and_nobody_stays(on_storage: C
     assert read_status(opened)["workers"] == []
 
 
-def test_a_group_told_to_stop_finishes_its_epochs_and_requeues(here: Commands) -> None:
-    opened = create(here, trials=4, seconds=6)
-    group = here.start("launch", "--workers", 3)
-    well_into_a_later_epoch(opened, 3)
-    processes = family(group)
-    group.send(signal.SIGTERM)
-    group.ended(143, timeout=10)
-    assert group.stdout == ""
-    assert (
-        "Waiting for 3 workers to finish their epoch, at most 5 s; once more to stop at once." in group.stderr
-    )
-    assert group.stderr.count("finishing this epoch") == 3
-    assert "Stopping" not in group.stderr
-    now = read_status(opened)
-    assert (now["trials"]["running"], now["trials"]["waiting"], now["workers"]) == (0, 4, [])
-    until(gone(processes), timeout=5)
-
-
-def test_a_signal_to_every_process_of_a_job_is_one_notice(here: Commands) -> None:
-    """As Slurm sends it: workers still finish their epoch, and the process that forks them stays for that long."""
-    opened = create(here, trials=2, seconds=10)
+@pytest.mark.parametrize("to_all", [False, True])
+def test_a_group_told_to_stop_finishes_its_epochs_and_requeues(here: Commands, to_all: bool) -> None:
+    """Slurm signals every process of a job: one notice too, and the process that forks the workers stays so long."""
+    opened = create(here, trials=3, seconds=6)
     group = here.start("launch", "--workers", 2)
     well_into_a_later_epoch(opened, 2)
     processes = family(group)
     before = epochs(opened)
-    for process in processes:
+    for process in processes if to_all else processes[:1]:
         process.terminate()
     group.ended(143, timeout=10)
-    assert epochs(opened) == [n + 1 for n in before]
-    assert read_status(opened)["trials"]["waiting"] == 2
+    assert group.stdout == ""
+    assert (
+        "Waiting for 2 workers to finish their epoch, at most 5 s; once more to stop at once." in group.stderr
+    )
     assert group.stderr.count("finishing this epoch") == 2
+    assert "Stopping" not in group.stderr
+    assert epochs(opened) == [n + (n > 0) for n in before]
+    now = read_status(opened)
+    assert (now["trials"]["running"], now["trials"]["waiting"], now["workers"]) == (0, 3, [])
     until(gone(processes), timeout=5)
 
 
@@ -169,7 +158,7 @@ def test_a_killed_workers_place_is_taken_and_its_trial_goes_on(here: Commands) -
 
 
 def test_a_worker_told_to_stop_by_someone_else_is_not_replaced(here: Commands) -> None:
-    opened = create(here, trials=2, seconds=5)
+    opened = create(here, trials=2, seconds=3)
     group = here.start("launch", "--workers", 1)
     (worker,) = until(working(opened, 1))
     psutil.Process(worker["pid"]).terminate()
@@ -178,27 +167,8 @@ def test_a_worker_told_to_stop_by_someone_else_is_not_replaced(here: Commands) -
     assert read_status(opened)["trials"]["waiting"] == 2
 
 
-def test_a_group_whose_workers_always_die_is_stopped_with_the_reason(here: Commands) -> None:
-    opened = create(here, trials=3, seconds=100)
-    group = here.start("launch", "--workers", 3)
-    killed: set[int] = set()
-    while group.poll() is None:
-        for worker in read_status(opened)["workers"]:
-            if worker["trial"] is not None and worker["pid"] not in killed and len(killed) < 6:
-                killed.add(worker["pid"])
-                psutil.Process(worker["pid"]).kill()
-        time.sleep(0.05)
-    group.ended(1)
-    assert (
-        "Error: The workers died 6 times without finishing a trial, the last one so: killed (SIGKILL)"
-        in group.stderr
-    )
-    now = read_status(opened)["trials"]
-    assert (now["running"], now["waiting"], now["failed"]) == (0, 3, 0)
-
-
 def test_workers_whose_parent_was_killed_leave_by_themselves(here: Commands) -> None:
-    opened = create(here, trials=3, seconds=5)
+    opened = create(here, trials=3, seconds=4)
     group = here.start("launch", "--workers", 2)
     well_into_a_later_epoch(opened, 2)
     processes = family(group)
@@ -215,7 +185,7 @@ def test_an_outage_of_the_storage_is_outlived(
     commands: Commands, postgres_url: str, postgres_server: PostgresServer
 ) -> None:
     commands.storage = postgres_url
-    opened = create(commands, trials=4, seconds=1)
+    opened = create(commands, trials=3, seconds=1)
     group = commands.start("launch", "--workers", 2)
     until(working(opened, 2))
     with postgres_server.outage(crash=True):
@@ -223,7 +193,7 @@ def test_an_outage_of_the_storage_is_outlived(
     group.ended(0)
     assert group.stderr.count("The storage answers again") == 1
     assert "Starting it again" not in group.stderr
-    assert [row["state"] for row in read_trials(opened)] == ["complete"] * 4
+    assert [row["state"] for row in read_trials(opened)] == ["complete"] * 3
 
 
 def test_limits_count_for_each_worker(here: Commands) -> None:
@@ -254,7 +224,7 @@ def test_bad_input_starts_nothing(here: Commands) -> None:
 
 def test_run_launches_workers_exports_and_goes_on_after_a_stop(here: Commands) -> None:
     arguments = (
-        "run", "--workers", 2, "--dataset", "mr", "--rehearse", "--rehearse-seconds", 0.5, "--trials", 4,
+        "run", "--workers", 2, "--dataset", "mr", "--rehearse", "--rehearse-seconds", 0.5, "--trials", 3,
         "--pruner", "none", "--set", "train.patience=10", "--lease", 5,
     )  # fmt: skip
     first = here.start(*arguments)
@@ -263,9 +233,9 @@ def test_run_launches_workers_exports_and_goes_on_after_a_stop(here: Commands) -
     first.ended(130, timeout=10)
     assert first.stdout == ""
     second = here(*arguments)
-    assert '"complete": 4' in second.stdout
+    assert '"complete": 3' in second.stdout
     assert here.storage is not None
-    assert len(read_trials(open_study(here.storage, read_only=True))) == 4
+    assert len(read_trials(open_study(here.storage, read_only=True))) == 3
 
 
 def test_a_module_started_from_nothing_launches_too(gloss_tune_cli: CommandLine, tmp_path: Path) -> None:

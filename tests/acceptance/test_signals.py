@@ -5,6 +5,7 @@ Real processes and real signals, on both kinds of storage.
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sqlite3
 import time
@@ -145,6 +146,27 @@ def test_a_worker_that_oversleeps_drops_its_result_and_goes_on(on_storage: Comma
     assert "lease was lost" not in heir.stderr
     finished = [line for w in (sleeper, heir) for line in w.stderr.splitlines() if "complete, best" in line]
     assert len(finished) == 3
+
+
+@pytest.mark.parametrize(
+    "command", [("worker",), ("launch",), ("run", "--dataset", "mr", "--rehearse", "--trials", 1)]
+)
+def test_a_second_signal_ends_what_waits_for_a_lock(commands: Commands, command: tuple[object, ...]) -> None:
+    """Inside SQLite, where no handler of Python's runs, and before any trial is begun."""
+    commands.storage = f"sqlite:///{commands.folder}/study.db"
+    opened = create(commands)
+    with contextlib.closing(sqlite3.connect(commands.folder / "study.db", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        waiting = commands.start(*command)
+        time.sleep(1.0)
+        assert waiting.poll() is None
+        waiting.send(signal.SIGINT)
+        time.sleep(0.5)
+        assert waiting.poll() is None
+        waiting.send(signal.SIGTERM)
+        waiting.ended(130, timeout=3)
+    assert waiting.stderr.endswith("SIGINT: stopped at once.\n")
+    assert read_status(opened)["trials"]["waiting"] == 1
 
 
 def test_a_waiting_worker_leaves_when_told(commands: Commands) -> None:

@@ -17,13 +17,13 @@ import sqlalchemy
 import torch
 
 from gloss_tune.data import load_dataset
-from gloss_tune.encoder import Encoder, resolve_encoder
+from gloss_tune.encoder import resolve_encoder
 from gloss_tune.errors import DeviceMemoryError, StorageError
 from gloss_tune.finetune.checkpoint import save_checkpoint
 from gloss_tune.finetune.session import Session
 from gloss_tune.processes import this_process
 from gloss_tune.study.create import create
-from gloss_tune.study.opened import OpenStudy
+from gloss_tune.study.opened import OpenStudy, artifacts_folder
 from gloss_tune.study.queue import claim
 from gloss_tune.study.roster import WorkerEntry, sign_in
 from gloss_tune.study.spec import build_spec
@@ -32,8 +32,9 @@ from gloss_tune.workers.doctor import machine as machine_checks
 from gloss_tune.workers.doctor import smoke
 from gloss_tune.workers.doctor import storage as storage_checks
 from gloss_tune.workers.doctor import study as study_checks
-from gloss_tune.workers.doctor.checklist import Check
-from gloss_tune.workers.doctor.examination import Diagnosis, DoctorOptions, examine
+from gloss_tune.workers.doctor.checklist import Finding
+from gloss_tune.workers.doctor.examination import Diagnosis, examine
+from gloss_tune.workers.doctor.storage import look_at_clock, look_at_storage
 from gloss_tune.workers.signals import StopFlag
 from gloss_tune.workers.worker import WorkerOptions, work
 from tests.integration.studies import age, contents, make
@@ -65,10 +66,14 @@ def real(url: str, tmp_path: Path, encoder: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def diagnose(url: str, name: str | None = None, **options: Any) -> Diagnosis:
-    return examine(url, name, DoctorOptions(**{"device": "cpu", "threads": 1, **options}))
+    return examine(url, name, worker_options(url, **options))
 
 
-def line(diagnosis: Diagnosis, name: str) -> Check:
+def worker_options(url: str, **options: Any) -> WorkerOptions:
+    return WorkerOptions(**{"device": "cpu", "threads": 1, "artifacts": artifacts_folder(url), **options})
+
+
+def line(diagnosis: Diagnosis, name: str) -> Finding[Any]:
     (check,) = [check for check in diagnosis.checks if check.name == name]
     return check
 
@@ -78,13 +83,16 @@ def states(diagnosis: Diagnosis) -> dict[str, str]:
     return {c.name: c.state for c in diagnosis.checks if c.name not in ("cores", "device", "disk")}
 
 
-def failed(diagnosis: Diagnosis, name: str) -> Check:
+def failed(diagnosis: Diagnosis, name: str) -> Finding[Any]:
     """The line of the one check that failed."""
     assert not diagnosis.ok
     assert [check.name for check in diagnosis.checks if check.state == "failed"] == [name]
-    found = line(diagnosis, name)
-    assert found.advice
-    return found
+    return line(diagnosis, name)
+
+
+def told(finding: Finding[Any]) -> str:
+    """The whole line: what was found, and how to mend it."""
+    return f"{finding.found} → {finding.advice or ''}"
 
 
 def traces(folder: Path) -> set[str]:
@@ -113,8 +121,8 @@ def test_a_healthy_rehearsal(storage_url: str, tmp_path: Path) -> None:
 
 def test_a_healthy_real_study(real: OpenStudy, url: str, tmp_path: Path) -> None:
     before, files, threads = contents(url), traces(tmp_path), torch.get_num_threads()
-    seen: list[Check] = []
-    diagnosis = examine(url, None, DoctorOptions("cpu", 1), seen.append)
+    seen: list[Finding[Any]] = []
+    diagnosis = examine(url, None, worker_options(url), seen.append)
     assert diagnosis.ok, diagnosis.checks
     assert set(states(diagnosis).values()) == {"ok"}
     assert tuple(seen) == diagnosis.checks
@@ -134,7 +142,7 @@ def test_the_estimate_is_what_a_trial_takes(real: OpenStudy, encoder: Path, tmp_
     dataset = load_dataset(str(tmp_path / "words"))
     spec = real.spec.model_copy(update={"train": {**real.spec.train, "epochs": 6, "patience": 6}})
     resolved = resolve_encoder(str(encoder))
-    measured = smoke.measure(spec, dataset, resolved, "cpu", lambda: 1)
+    measured = smoke.measure(spec, dataset, resolved, "cpu")
     run = Session(dataset, resolved, "cpu", 16).run(smoke.middle_config(spec))
     start = time.perf_counter()
     assert len(list(run.epochs())) == 6
@@ -153,7 +161,7 @@ def test_before_there_is_a_study(storage_url: str, tmp_path: Path, monkeypatch: 
         "study", "versions", "workers", "data", "tokens", "encoder", "trial",
     }  # fmt: skip
     assert "create" in (line(diagnosis, "study").advice or "")
-    assert "there is no study yet" in line(diagnosis, "trial").found
+    assert line(diagnosis, "trial").found == line(diagnosis, "study").found == "there is no study yet"
     assert diagnosis.estimate is None
     assert list(tmp_path.iterdir()) == []
 
@@ -185,9 +193,11 @@ def test_a_malformed_url_is_refused(url: str) -> None:
 def test_a_study_that_is_gone(url: str, tmp_path: Path) -> None:
     assert "does not exist" in failed(diagnose(url, "study"), "study").found
     make(url)
-    assert "'other'" in failed(diagnose(url, "other"), "study").found
+    found = failed(diagnose(url, "other"), "study")
+    assert found.found.endswith("; it holds study")
+    assert found.advice is None, "the second half of a message is not always advice"
     make(url, "second")
-    assert "--study" in (failed(diagnose(url), "study").advice or "")
+    assert "--study" in told(failed(diagnose(url), "study"))
 
 
 def write_foreign(path: Path) -> None:
@@ -216,16 +226,27 @@ def test_a_database_that_is_not_ours(
 
 
 def test_a_folder_that_is_gone(tmp_path: Path) -> None:
-    found = failed(diagnose(f"sqlite:///{tmp_path}/gone/study.db", artifacts=tmp_path), "storage")
-    assert str(tmp_path / "gone") in found.found
+    finding = look_at_storage(f"sqlite:///{tmp_path}/gone/study.db")
+    assert (finding.state, finding.value) == ("failed", None)
+    assert str(tmp_path / "gone") in finding.found
 
 
 def test_sqlite_on_a_network_file_system(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     make(url)
     monkeypatch.setattr(storage_checks, "network_filesystem", lambda path: "nfs4")
-    found = failed(diagnose(url), "storage")
-    assert "nfs4" in found.found
-    assert "Postgres" in (found.advice or "")
+    finding = look_at_storage(url)
+    assert finding.state == "failed"
+    assert "nfs4" in finding.found
+    assert "Postgres" in (finding.advice or "")
+    monkeypatch.setenv("GLOSS_TUNE_FORCE", "1")
+    diagnosis = diagnose(url)
+    assert diagnosis.ok, "a risk that was taken on purpose is no failure"
+    assert line(diagnosis, "storage").state == "warning"
+    assert "use is forced on nfs4" in line(diagnosis, "storage").found
+    assert "one machine only" in (line(diagnosis, "storage").advice or "")
+    assert look_at_storage(url.replace("study.db", "other.db")).state == "warning", (
+        "before the file is made, too"
+    )
 
 
 def test_a_lock_that_nobody_gives_back(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,11 +254,12 @@ def test_a_lock_that_nobody_gives_back(url: str, tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(storage_checks, "_LOCK_SECONDS", 0.2)
     holder = sqlite3.connect(tmp_path / "study.db", isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
-    found = failed(diagnose(url), "storage")
+    finding = look_at_storage(url)
     holder.close()
-    assert "locked" in found.found
-    assert "hangs" in (found.advice or "")
-    assert diagnose(url).ok
+    assert finding.state == "failed"
+    assert "locked" in finding.found
+    assert "hangs" in (finding.advice or "")
+    assert look_at_storage(url).state == "ok"
 
 
 def test_a_journal_in_which_readers_wait_and_a_disk_that_fills_up(
@@ -252,12 +274,11 @@ def test_a_journal_in_which_readers_wait_and_a_disk_that_fills_up(
     assert line(diagnosis, "storage").state == "warning"
     assert "WAL" in (line(diagnosis, "storage").advice or "")
     monkeypatch.setattr(storage_checks, "free_space", lambda path: 1000)
-    assert "room" in (line(diagnose(url), "storage").advice or "")
+    assert "room" in (look_at_storage(url).advice or "")
 
 
 @pytest.mark.postgres
 def test_a_server_that_is_away(postgres_url: str, postgres_server: PostgresServer) -> None:
-    make(postgres_url)
     with postgres_server.outage():
         found = failed(diagnose(postgres_url), "storage")
     password = sqlalchemy.make_url(postgres_url).password
@@ -269,7 +290,7 @@ def test_a_server_that_is_away(postgres_url: str, postgres_server: PostgresServe
 @pytest.mark.postgres
 def test_a_user_who_may_only_read(postgres_url: str) -> None:
     make(postgres_url)
-    assert "connections in use" in line(diagnose(postgres_url), "storage").found
+    assert "connections in use" in look_at_storage(postgres_url).found
     engine = sqlalchemy.create_engine(postgres_url)
     name = sqlalchemy.make_url(postgres_url).database
     role = f"reader_{name}"
@@ -278,10 +299,11 @@ def test_a_user_who_may_only_read(postgres_url: str) -> None:
         connection.execute(sqlalchemy.text(f'GRANT SELECT ON ALL TABLES IN SCHEMA public TO "{role}"'))
     try:
         url = sqlalchemy.make_url(postgres_url).set(username=role, password="geheim")
-        found = failed(diagnose(url.render_as_string(hide_password=False)), "storage")
-        assert "permission denied" in found.found
-        assert "geheim" not in str(found)
-        assert "grant" in (found.advice or "")
+        finding = look_at_storage(url.render_as_string(hide_password=False))
+        assert (finding.state, finding.value) == ("failed", None)
+        assert "may only read" in finding.found
+        assert "geheim" not in str(finding)
+        assert "grant" in (finding.advice or "")
     finally:
         with engine.begin() as connection:
             connection.execute(sqlalchemy.text(f'DROP OWNED BY "{role}"'))
@@ -290,31 +312,46 @@ def test_a_user_who_may_only_read(postgres_url: str) -> None:
 
 
 @pytest.mark.postgres
+def test_a_server_that_takes_no_writes(postgres_url: str) -> None:
+    """As on a standby; the server's default for this database says the same."""
+    name = sqlalchemy.make_url(postgres_url).database
+    engine = sqlalchemy.create_engine(postgres_url)
+    with engine.begin() as connection:
+        connection.execute(sqlalchemy.text(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on'))
+    engine.dispose()
+    finding = look_at_storage(postgres_url)
+    assert finding.state == "failed"
+    assert "takes no writes" in finding.found
+    assert "primary" in (finding.advice or "")
+
+
+@pytest.mark.postgres
 def test_clocks_are_compared(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    make(postgres_url)
-    assert line(diagnose(postgres_url), "clock").state == "ok"
     now = time.time
     for offset, side in ((-100, "behind"), (100, "ahead of")):
         monkeypatch.setattr(time, "time", lambda offset=offset: now() + offset)
-        found = line(diagnose(postgres_url), "clock")
-        assert found.state == "warning"
-        assert f"s {side} the database's" in found.found
-        assert "NTP" in (found.advice or "")
+        place = look_at_storage(postgres_url).value
+        assert place is not None
+        assert place.seconds_ahead == pytest.approx(offset, abs=5)
+        finding = look_at_clock(place)
+        assert finding.state == "warning"
+        assert f"s {side} the database's" in finding.found
+        assert "NTP" in (finding.advice or "")
 
 
 # ── the study and its workers ──
 
 
 def test_packages_that_differ_are_named(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    make(url)
+    opened = make(url)
     here = study_checks.current_versions()
     monkeypatch.setattr(study_checks, "current_versions", lambda: {**here, "torch": "0.1"})
-    diagnosis = diagnose(url)
-    assert diagnosis.ok
-    found = line(diagnosis, "versions")
-    assert found.state == "warning"
-    assert f"torch 0.1 here, {here['torch']} in the study" in found.found
-    assert f"pip install torch=={here['torch']}" in (found.advice or "")
+    finding = study_checks.look_at_versions(opened)
+    assert finding.state == "warning"
+    assert f"torch 0.1 here, {here['torch']} in the study" in finding.found
+    assert f"pip install torch=={here['torch']}" in (finding.advice or "")
+    monkeypatch.setattr(study_checks, "current_versions", lambda: {**here, "python": "3.0"})
+    assert f"use Python {here['python']}" in (study_checks.look_at_versions(opened).advice or "")
 
 
 def test_a_lease_that_lapsed(storage_url: str, tmp_path: Path) -> None:
@@ -413,7 +450,7 @@ def test_a_published_data_set_is_not_downloaded(
     resolved = resolve_encoder(str(encoder))
     known = {"name": resolved.name, "fingerprint": resolved.fingerprint}
     opened.storage.set_study_user_attr(opened.study_id, "gloss_tune:encoder", known)
-    assert "datasets fetch mr" in (failed(diagnose(url), "data").advice or "")
+    assert "datasets fetch mr" in told(failed(diagnose(url), "data"))
 
 
 def test_an_encoder_that_is_missing_another_or_broken(
@@ -436,27 +473,27 @@ def test_an_encoder_that_is_missing_another_or_broken(
     failed(diagnosis, "encoder")
     assert line(diagnosis, "disk").state == line(diagnosis, "trial").state == "skipped"
     shutil.rmtree(copy)
-    assert "check the path" in (failed(diagnose(url), "encoder").advice or "")
+    assert "check the path" in told(failed(diagnose(url), "encoder"))
 
 
-def test_a_device_that_is_not_there(real: OpenStudy, url: str) -> None:
-    found = failed(diagnose(url, device="cuda:99"), "device")
+def test_a_device_that_is_not_there(url: str, tmp_path: Path) -> None:
+    found = failed(diagnose(url, device="cuda:99", artifacts=tmp_path), "device")
     assert "cuda:99" in found.found
-    assert "cpu" in (found.advice or "")
+    assert "choose auto, cpu" in told(found)
 
 
-@pytest.mark.parametrize(("free", "state"), [(40 * 2**30, "ok"), (2**29, "warning")])
+@pytest.mark.parametrize(("free", "state"), [(40_000_000_000, "ok"), (500_000_000, "warning")])
 def test_a_graphics_card_is_named_with_its_memory(
     free: int, state: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a card made up here: what torch says of one is taken over."""
     monkeypatch.setattr(machine_checks, "pick_device", lambda wanted: "cuda:0")
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Card X")
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 80 * 2**30))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 80_000_000_000))
     finding = machine_checks.look_at_device("auto")
     assert (finding.value, finding.state) == ("cuda:0", state)
     assert finding.found.startswith("cuda:0 (Card X): ")
-    assert finding.found.endswith("of 80.0 GB memory free")
+    assert finding.found.endswith("of 80 GB memory free")
 
 
 def test_tokens_that_cannot_be_kept(
@@ -471,19 +508,24 @@ def test_tokens_that_cannot_be_kept(
 
 
 def test_a_disk_on_which_checkpoints_do_not_fit(
-    real: OpenStudy, url: str, encoder: Path, monkeypatch: pytest.MonkeyPatch
+    url: str, tmp_path: Path, encoder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = Encoder.load(resolve_encoder(str(encoder)), max_length=16).model
-    checkpoint = 16 * sum(p.numel() for p in model.parameters())
-    monkeypatch.setattr(machine_checks, "free_space", lambda path: 2 * checkpoint - 1)
-    assert "--artifacts" in (failed(diagnose(url), "disk").advice or "")
-    monkeypatch.setattr(machine_checks, "free_space", lambda path: 2 * checkpoint)
-    diagnosis = diagnose(url)
-    assert diagnosis.ok
-    assert line(diagnosis, "disk").state == "warning"
-    spec = {**real.spec.to_dict(), "keep": 3}
-    real.storage.set_study_user_attr(real.study_id, "gloss_tune:spec", spec)
-    assert "3 kept models" in failed(diagnose(url), "disk").found
+    none_kept, three_kept = make(url, "none", keep=0), make(url, "three", keep=3)
+    loaded = machine_checks.LoadedEncoder(resolve_encoder(str(encoder)), 100_000_000)
+    checkpoint = 16 * loaded.parameters
+
+    def look(free: int, opened: OpenStudy, workers: int = 1) -> Finding[None]:
+        monkeypatch.setattr(machine_checks, "free_space", lambda path: free)
+        return machine_checks.look_at_disk(workers, tmp_path, opened, loaded)
+
+    assert look(2 * checkpoint - 1, none_kept).state == "failed"
+    assert look(2 * checkpoint, none_kept).state == "warning"
+    assert look(6 * checkpoint, none_kept).state == "ok"
+    assert look(4 * checkpoint - 1, none_kept, workers=2).state == "failed"
+    finding = look(3 * checkpoint - 1, three_kept)
+    assert (finding.state, "1 worker on this machine and 3 kept models" in finding.found) == ("failed", True)
+    assert "--artifacts" in (finding.advice or "")
+    assert look(3 * checkpoint, three_kept).state == "warning"
 
 
 def test_a_checkpoint_is_as_large_as_said(real: OpenStudy, encoder: Path, tmp_path: Path) -> None:
@@ -504,7 +546,7 @@ def test_a_trial_that_cannot_be_run(real: OpenStudy, url: str, monkeypatch: pyte
 
     monkeypatch.setattr(Session, "run", too_large)
     found = failed(diagnose(url), "trial")
-    assert (found.found, found.advice) == ("The device is full, got 1 GB", "lower batch_size")
+    assert (found.found, found.advice) == ("The device is full, got 1 GB; lower batch_size", None)
 
 
 def test_an_error_that_nobody_expected_is_a_line_like_others(

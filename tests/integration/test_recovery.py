@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -19,18 +20,21 @@ from optuna.storages._rdb import models
 from optuna.trial import TrialState
 from sqlalchemy.exc import OperationalError
 
-from gloss_tune.errors import GlossTuneError
+from gloss_tune.errors import GlossTuneError, InputError
+from gloss_tune.finetune.rehearsal import Rehearsal
 from gloss_tune.processes import this_process
 from gloss_tune.study import queue
 from gloss_tune.study.budget import stop_reason
 from gloss_tune.study.objective import Ending, ask, tell
 from gloss_tune.study.opened import OpenStudy
 from gloss_tune.study.queue import Claim, claim, give_back, renew
-from gloss_tune.study.reading import export
+from gloss_tune.study.reading import export, status
 from gloss_tune.study.recovery import Beat, beat, requeue_failed, requeue_lost
 from gloss_tune.study.roster import WorkerEntry, present, sign_in
 from gloss_tune.study.shared_storage import LeaseLostError, SharedStorage
 from gloss_tune.workers.lease import LeaseKeeper
+from gloss_tune.workers.signals import StopFlag
+from gloss_tune.workers.worker import WorkerOptions, work
 from tests.integration.studies import age, join, make, trial_of
 
 COMPLETE = Ending(TrialState.COMPLETE, 0.75)
@@ -101,12 +105,12 @@ def test_entries_of_workers_long_silent_are_struck_off(storage_url: str) -> None
     signed_in(opened, "new", this_process().pid, machine="another machine")
     attribute = models.StudySystemAttributeModel
     with opened.storage.transaction() as session:
-        row = session.scalars(sqlalchemy.select(attribute).where(attribute.key.endswith("worker:old"))).one()
+        row = session.scalars(sqlalchemy.select(attribute).where(attribute.key.endswith("at_work:old"))).one()
         row.value_json = json.dumps({**json.loads(row.value_json), "seen": "2001-01-01T00:00:00"})
     requeue_lost(opened)
     with opened.storage.transaction() as session:
         keys = session.scalars(sqlalchemy.select(attribute.key)).all()
-    assert [key for key in keys if "worker" in key] == ["gloss_tune:worker:new"]
+    assert [key for key in keys if "at_work" in key] == ["gloss_tune:at_work:new"]
 
 
 def test_all_running_trials_can_be_taken_away(storage_url: str) -> None:
@@ -368,7 +372,7 @@ def asleep(opened: OpenStudy, seconds: float) -> None:
             age(opened, number, seconds)
     attribute = models.StudySystemAttributeModel
     with opened.storage.transaction() as session:
-        for row in session.scalars(sqlalchemy.select(attribute).where(attribute.key.contains("worker:"))):
+        for row in session.scalars(sqlalchemy.select(attribute).where(attribute.key.contains("at_work:"))):
             stored = json.loads(row.value_json)
             seen = datetime.fromisoformat(stored["seen"]) - timedelta(seconds=seconds)
             row.value_json = json.dumps({**stored, "seen": seen.isoformat()})
@@ -442,3 +446,66 @@ def test_an_identifier_cannot_lead_out_of_the_folder(url: str) -> None:
         row = session.scalars(sqlalchemy.select(attribute).where(attribute.key == "gloss_tune:id")).one()
         row.value_json = json.dumps("../../../etc/ab")
     assert join(url).files == "study.ecab"
+
+
+# ── rows that nobody expects ──
+
+
+@pytest.mark.parametrize("sign", [None, "2190-01-01 00:00:00"])
+def test_a_running_trial_that_nobody_renews_is_requeued(storage_url: str, sign: str | None) -> None:
+    """Plain Optuna gives no sign of life; one from the future is left by a clock that was set back."""
+    opened = make(storage_url)
+    claimed = take(opened)
+    life = models.TrialHeartbeatModel
+    with opened.storage.transaction() as session:
+        (row,) = session.scalars(sqlalchemy.select(life).where(life.trial_id == claimed.trial_id)).all()
+        if sign is None:
+            session.delete(row)
+        else:
+            row.heartbeat = datetime.fromisoformat(sign)
+    assert requeue_lost(opened).requeued == [0]
+
+
+@pytest.mark.parametrize(
+    "entry", ["{}", "[]", "nonsense", '{"seen": 5}', '{"seen": "2026-01-01", "id": "x"}']
+)
+def test_an_unreadable_entry_in_the_roster_stops_nobody(url: str, entry: str) -> None:
+    opened = make(url)
+    signed_in(opened, "good", this_process().pid)
+    attribute = models.StudySystemAttributeModel
+    with opened.storage.transaction() as session:
+        row = session.scalars(sqlalchemy.select(attribute).where(attribute.key.contains("at_work:"))).one()
+        later = json.dumps({**json.loads(row.value_json), "new_in_a_later_release": 1})
+        row.value_json = later
+        session.add(attribute(study_id=opened.study_id, key="gloss_tune:at_work:bad", value_json=entry))
+    assert [worker.id for worker in present(opened.storage, opened.study_id, 60)] == ["good"]
+    assert requeue_lost(opened).requeued == []
+    assert status(opened)["workers"][0]["id"] == "good"
+
+
+@pytest.mark.parametrize("key", ["spec", "dataset", "encoder", "versions"])
+@pytest.mark.parametrize("stored", [None, 5, "text"])
+def test_a_study_whose_record_is_broken_is_refused_plainly(url: str, key: str, stored: Any) -> None:
+    opened = make(url)
+    attribute = models.StudyUserAttributeModel
+    with opened.storage.transaction() as session:
+        row = session.scalars(sqlalchemy.select(attribute).where(attribute.key == f"gloss_tune:{key}")).one()
+        row.value_json = json.dumps(stored)
+    with pytest.raises(InputError, match="cannot be read"):
+        join(url)
+
+
+def test_a_study_deleted_in_mid_trial_ends_the_worker_with_that_reason(
+    storage_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = make(storage_url)
+    metrics = Rehearsal._metrics
+
+    def delete_at_the_second(self: Rehearsal, epoch: int) -> dict[str, float]:
+        if epoch == 2:
+            optuna.delete_study(study_name="study", storage=join(storage_url).storage)
+        return metrics(self, epoch)
+
+    monkeypatch.setattr(Rehearsal, "_metrics", delete_at_the_second)
+    with pytest.raises(GlossTuneError, match="deleted"):
+        work(opened, WorkerOptions(artifacts=Path(os.devnull)), StopFlag())

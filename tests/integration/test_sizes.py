@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from gloss_tune.cli.options import Format
-from gloss_tune.cli.status import _size
 from gloss_tune.cli.status import status as status_command
 from gloss_tune.workers.artifacts.trial_files import sizes
 from tests.integration.studies import FILES, make
@@ -131,22 +130,3 @@ def test_status_looks_where_it_is_told(tmp_path: Path, capsys: pytest.CaptureFix
     assert "artifacts" not in shown(capsys, url)
     (tmp_path / "mine").mkdir()
     assert f"artifacts {tmp_path / 'mine'}: empty" in shown(capsys, url, artifacts=tmp_path / "mine")
-
-
-@pytest.mark.parametrize(
-    ("size", "text"),
-    [
-        (0, "0 B"),
-        (999, "999 B"),
-        (1000, "1.0 kB"),
-        (9949, "9.9 kB"),
-        (9950, "10 kB"),
-        (999_499, "999 kB"),
-        (999_500, "1.0 MB"),
-        (544_200_000, "544 MB"),
-        (1_240_000_000, "1.2 GB"),
-        (5_000_000_000_000_000, "5000 TB"),
-    ],
-)
-def test_sizes_for_people(size: int, text: str) -> None:
-    assert _size(size) == text

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +24,7 @@ from gloss_tune.study.opened import OpenStudy
 from gloss_tune.study.reading import status, trial_counts
 from gloss_tune.study.reading import trials as read_trials
 from gloss_tune.study.spec import build_spec
+from gloss_tune.workers.launch import policy, supervisor
 from gloss_tune.workers.launch import watch as watch_module
 from gloss_tune.workers.launch.child import Leaving, Order, StopOrder, TrialFinished, Why, work_for_parent
 from gloss_tune.workers.launch.starter import StartAbandonedError, Starter
@@ -105,7 +108,7 @@ def test_the_loss_of_the_process_that_forks_workers_costs_no_trial(
     url: str, tmp_path: Path, said: Callable[[], str]
 ) -> None:
     """Its workers cannot be told from dead ones: they leave, and others take their places."""
-    opened = make(url, trials=4, rehearse_seconds=2, pruner="none", train={"patience": 10}, lease=5)
+    opened = make(url, trials=3, rehearse_seconds=1, pruner="none", train={"patience": 10}, lease=5)
     outside = join(url)
     codes: list[int] = []
     options = WorkerOptions(artifacts=tmp_path)
@@ -120,33 +123,96 @@ def test_the_loss_of_the_process_that_forks_workers_costs_no_trial(
     group.join(40)
     assert codes == [0]
     assert "lost, since the process that started it was killed" in said()
-    assert [row["state"] for row in read_trials(outside)] == ["complete"] * 4
+    assert [row["state"] for row in read_trials(outside)] == ["complete"] * 3
     until(lambda: not any(psutil.pid_exists(worker["pid"]) for worker in workers))
 
 
-def test_a_start_is_given_up_when_the_group_must_leave(url: str) -> None:
+def test_a_worker_that_always_dies_is_left_out_and_costs_the_others_nothing(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: Callable[[], str]
+) -> None:
+    """Worker 2 dies at every start, as on a broken device, while worker 1 finishes the study."""
+    monkeypatch.setattr(policy, "_FIRST_PAUSE", 0.01)
+    opened = make(url, trials=3, rehearse_seconds=1, pruner="none", train={"patience": 10})
+    group = DyingGroup(url, {2})
+    assert supervise(opened, url, group, ["cpu"] * 2, WorkerOptions(artifacts=tmp_path), StopFlag()) == 0
+    assert group.started.count(2) == 5
+    assert group.started.count(1) == 1
+    assert said().count("Worker 2: ended with exit code 9 without a reason. Starting it again") == 4
+    assert said().count("Worker 2: ended with exit code 9 without a reason. It is not started again.") == 1
+    assert [(row["state"], row["attempts"]) for row in read_trials(join(url))] == [("complete", 1)] * 3
+
+
+def test_a_group_whose_workers_always_die_ends_with_the_reason(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(policy, "_FIRST_PAUSE", 0.01)
+    opened = make(url, trials=3)
+    group = DyingGroup(url, {1, 2})
+    with pytest.raises(
+        GlossTuneError, match=r"died 5 times without finishing a trial.*exit code 9"
+    ) as caught:
+        supervise(opened, url, group, ["cpu"] * 2, WorkerOptions(artifacts=tmp_path), StopFlag())
+    assert caught.value.exit_code == 1
+    assert sorted(group.started) == [1] * 5 + [2] * 5
+    assert trial_counts(join(url))["waiting"] == 3
+
+
+class DyingGroup(Starter):
+    """Starts workers of which some die at once."""
+
+    def __init__(self, url: str, dying: set[int]) -> None:
+        super().__init__(url, True, lambda: False)
+        self.started: list[int] = []
+        self._dying = dying
+
+    def start(self, target: Callable[..., None], *arguments: Any) -> Any:
+        self.started.append(arguments[0].worker)
+        return super().start(_die if self.started[-1] in self._dying else target, *arguments)
+
+
+def _die(order: Order, connection: Any) -> None:
+    os._exit(9)
+
+
+def test_a_group_stops_though_the_process_that_forked_its_workers_tells_nothing(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is suspended, and one worker was killed: no exit code arrives."""
+    monkeypatch.setattr(supervisor, "_MARGIN_SECONDS", 1.0)
+    monkeypatch.setattr(supervisor, "_AFTER_KILL_SECONDS", 0.5)
+    opened = make(url, trials=2, rehearse_seconds=60, pruner="none")
+    outside, stop, codes = join(url), StopFlag(), list[int]()
+    options = WorkerOptions(artifacts=tmp_path, grace=0.5)
+    group = in_background(
+        lambda: codes.append(supervise(opened, url, starter(url), ["cpu"] * 2, options, stop))
+    )
+    workers = until(lambda: busy(outside, 2))
+    victim = psutil.Process(workers[0]["pid"])
+    server = victim.parent()
+    assert server is not None
+    server.suspend()
+    victim.kill()
+    stop.set(signal.SIGTERM)
+    group.join(20)
+    assert codes == [143]
+    now = trial_counts(outside)
+    assert (now["running"], now["waiting"]) == (0, 2)
+    until(lambda: not server.is_running() or server.status() == psutil.STATUS_ZOMBIE)
+
+
+def busy(opened: OpenStudy, count: int) -> list[dict[str, Any]]:
+    """The workers, if so many are at a trial."""
+    found = [worker for worker in status(opened)["workers"] if worker["trial"] is not None]
+    return found if len(found) == count else []
+
+
+def test_a_start_is_given_up_when_the_group_must_leave(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    leaving = starter(url, lambda: True)
+    monkeypatch.setattr(leaving, "_start", lambda *_: time.sleep(5))
     begun = time.monotonic()
     with pytest.raises(StartAbandonedError):
-        starter(url, lambda: True).ask(_sleep_long)
-    assert time.monotonic() - begun < 10
-
-
-def _sleep_long() -> None:
-    time.sleep(60)
-
-
-def test_what_a_process_cannot_answer_is_said(url: str) -> None:
-    with pytest.raises(GlossTuneError, match="exit code 3"):
-        starter(url).ask(_leave_with_three)
-    assert starter(url).ask(_three) == 3
-
-
-def _leave_with_three() -> None:
-    raise SystemExit(3)
-
-
-def _three() -> int:
-    return 3
+        leaving.start(_die)
+    assert time.monotonic() - begun < 2
 
 
 # ── a child on its own, with this test as its parent ──
@@ -229,11 +295,11 @@ def test_a_storage_that_is_away_is_said_once_and_asked_again(
 
     requeued: list[bool] = []
 
-    def requeue_lost(of: OpenStudy) -> list[int]:
+    def requeue_lost(of: OpenStudy, *, only_gone: bool) -> None:
+        assert only_gone, "after an outage, others must first renew their leases"
         requeued.append(away.is_set())
         if away.is_set():
             raise OperationalError("UPDATE", {}, Exception("connection refused"))
-        return [1]
 
     monkeypatch.setattr(watch_module, "trial_counts", counts)
     monkeypatch.setattr(watch_module, "requeue_lost", requeue_lost)
@@ -249,4 +315,3 @@ def test_a_storage_that_is_away_is_said_once_and_asked_again(
     assert said().count("does not answer (connection refused)") == 1
     assert said().count("answers again") == 1
     assert requeued.count(False) == 1
-    assert said().count("Trial 1: its worker is gone; requeued.") == 1

@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2] / PACKAGE
 # The first name below the package → its floor. The package itself (its version) lies below, __main__ above.
 FLOORS = {
     "": -1,
-    **dict.fromkeys(["atomic", "errors", "filesystem", "logging", "processes", "seeding"], 0),
+    **dict.fromkeys(["atomic", "errors", "filesystem", "logging", "processes", "seeding", "wording"], 0),
     **dict.fromkeys(["losses", "metrics"], 1),
     **dict.fromkeys(["data", "encoder"], 2),
     "finetune": 3,
@@ -43,6 +43,7 @@ LIGHT_ROOMS = {
     "filesystem": {"torch", "optuna"},
     "seeding": {"torch", "optuna"},
     "logging": {"torch", "optuna"},
+    "wording": {"torch", "optuna"},
     "finetune.config": {"torch", "optuna"},
     "finetune.rehearsal": {"torch", "optuna"},
 }

@@ -13,7 +13,6 @@ from gloss_tune.filesystem import (
     free_space,
     nearest_existing,
     network_filesystem,
-    readable_size,
     why_not_writable,
 )
 
@@ -140,12 +139,3 @@ def test_a_file_system_that_takes_no_files_says_why() -> None:
 def test_the_nearest_that_exists(tmp_path: Path) -> None:
     assert nearest_existing(tmp_path / "a" / "b") == tmp_path.resolve()
     assert nearest_existing(Path("/no-such-folder-anywhere/x")) == Path("/")
-
-
-@pytest.mark.parametrize(
-    ("size", "text"),
-    [(0, "0 bytes"), (1023, "1023 bytes"), (1536, "1.5 KB"), (300 * 2**20, "300 MB"), (12.34 * 2**30, "12.3 GB"),
-     (5 * 2**50, "5120 TB")],
-)  # fmt: skip
-def test_sizes_as_people_read_them(size: float, text: str) -> None:
-    assert readable_size(size) == text

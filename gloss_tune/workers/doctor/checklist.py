@@ -79,9 +79,7 @@ def first_line(error: object) -> str:
 
 
 def _in_the_way(needs: tuple[Finding[Any], ...]) -> Finding[Any] | None:
-    for need in needs:
-        if need.state == "skipped":
-            return need
-        if need.state == "failed":
-            return Finding(f"not checked, because the check of {need.name} failed", "skipped")
-    return None
+    need = next((need for need in needs if need.state in ("failed", "skipped")), None)
+    if need is None or need.state == "skipped":
+        return need
+    return Finding(f"not checked, because the check of {need.name} failed", "skipped")

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
+
 from gloss_tune.data.cache import cache_dir
 from gloss_tune.encoder import ResolvedEncoder, resolve_encoder
 from gloss_tune.filesystem import LITTLE_SPACE, filesystem_kind, free_space, why_not_writable
@@ -43,8 +45,8 @@ class LoadedEncoder:
 def look_at_data(opened: OpenStudy, data_dir: Path | None) -> Finding[TextDataset]:
     """Whether the study's data set is here; nothing is downloaded."""
     dataset = study_dataset(opened.spec, data_dir, download=False)
-    if found := differences(dict(opened.dataset), describe(dataset), "dataset."):
-        return Finding("; ".join(found), "failed", "give this machine the study's own data (--data-dir)")
+    if others := differences(dict(opened.dataset), describe(dataset), "dataset."):
+        return Finding("; ".join(others), "failed", "give this machine the study's own data (--data-dir)")
     return Finding(
         f"{dataset.name} from {dataset.source}: {len(dataset.train):,} documents to train, {len(dataset.val):,} to "
         f"validate, {len(dataset.classes)} classes; fingerprint {dataset.fingerprint}, the study's",
@@ -56,11 +58,10 @@ def look_at_tokens(dataset: TextDataset) -> Finding[None]:
     """Whether the workers of this machine can share the data set's tokens."""
     folder = cache_dir() / "tokens"
     if reason := why_not_writable(folder):
-        return Finding(
-            f"the cache cannot be written to ({reason}), so that each worker makes its own tokens in memory",
-            "warning",
-            "mend that, or name another folder by GLOSS_TUNE_CACHE",
+        found = (
+            f"the cache cannot be written to ({reason}), so that each worker makes its own tokens in memory"
         )
+        return Finding(found, "warning", "mend that, or name another folder by GLOSS_TUNE_CACHE")
     made = any(folder.glob(f"{dataset.fingerprint}-train-*.bin"))
     return Finding(f"{'made already' if made else 'not made yet; the first start makes them'}, in {folder}")
 
@@ -69,8 +70,8 @@ def look_at_encoder(opened: OpenStudy) -> Finding[LoadedEncoder]:
     """Whether the study's encoder is here and loads."""
     resolved = resolve_encoder(opened.spec.model)
     here = {"name": resolved.name, "fingerprint": resolved.fingerprint}
-    if found := differences(dict(opened.encoder), here, "encoder."):
-        return Finding("; ".join(found), "failed", "give this machine the study's own encoder")
+    if others := differences(dict(opened.encoder), here, "encoder."):
+        return Finding("; ".join(others), "failed", "give this machine the study's own encoder")
     start = time.perf_counter()
     from gloss_tune.encoder import Encoder
 
@@ -78,34 +79,23 @@ def look_at_encoder(opened: OpenStudy) -> Finding[LoadedEncoder]:
     encoder = Encoder.load(resolved, device="cpu", max_length=opened.spec.longest_documents)
     took = duration(time.perf_counter() - start)
     parameters = sum(weight.numel() for weight in encoder.model.parameters())
-    return Finding(
-        f"{resolved.name} from {resolved.path}: {parameters:,} parameters, loaded in {took}; fingerprint "
-        "the study's",
-        value=LoadedEncoder(resolved, parameters),
-    )
+    found = f"{resolved.name} from {resolved.path}, the study's: {parameters:,} parameters, loaded in {took}"
+    return Finding(found, value=LoadedEncoder(resolved, parameters))
 
 
 def look_at_device(wanted: str) -> Finding[str]:
     """Which device a worker would compute on, and how much of its memory is free; the value is the device."""
     device = pick_device(wanted)
-    name, free, total = _memory(device)
+    memory = psutil.virtual_memory()
+    name, free, total = "", memory.available, memory.total
+    if device.startswith("cuda"):
+        import torch
+
+        name, (free, total) = f" ({torch.cuda.get_device_name(device)})", torch.cuda.mem_get_info(device)
     found = f"{device}{name}: {size(free)} of {size(total)} memory free"
     if free < _LITTLE_MEMORY:
         return Finding(found, "warning", "end what else uses it, or choose another --device", device)
     return Finding(found, value=device)
-
-
-def _memory(device: str) -> tuple[str, float, float]:
-    """Name of a device in brackets, and bytes of its memory: free and in all."""
-    if device.startswith("cuda"):
-        import torch
-
-        free, total = torch.cuda.mem_get_info(device)
-        return f" ({torch.cuda.get_device_name(device)})", free, total
-    import psutil
-
-    memory = psutil.virtual_memory()
-    return "", memory.available, memory.total
 
 
 def look_at_cores(workers_here: int) -> Finding[None]:
@@ -117,11 +107,8 @@ def look_at_cores(workers_here: int) -> Finding[None]:
     found = f"{cores} usable, load average {load:.1f}"
     if workers_here or load <= cores:
         return Finding(found)
-    return Finding(
-        f"{found}: others keep all of them busy",
-        "warning",
-        "wait until they are done; a worker leaves busy cores alone and computes with one thread",
-    )
+    advice = "wait until they are done; a worker leaves busy cores alone and computes with one thread"
+    return Finding(f"{found}: others keep all of them busy", "warning", advice)
 
 
 def look_at_artifacts(
@@ -129,26 +116,20 @@ def look_at_artifacts(
 ) -> Finding[Path]:
     """Whether the folder can be written to, and whether workers elsewhere use the same one."""
     if reason := why_not_writable(folder):
-        return Finding(
-            f"{folder} cannot be written to ({reason}); trials that lose their worker would start over",
-            "failed",
-            "mend that, or name another folder by --artifacts",
-        )
+        found = f"{folder} cannot be written to ({reason}); trials that lose their worker would start over"
+        return Finding(found, "failed", "mend that, or name another folder by --artifacts")
     kind = filesystem_kind(folder)
     found = f"{folder} can be {'written to' if folder.exists() else 'made'}{f' ({kind})' if kind else ''}"
     others = sorted({worker.host for worker in at_work} - {host})
     if study is None or not others:
         return Finding(found, value=folder)
     strangers = [other for other in others if not has_left_marker(folder, study, other)]
-    if strangers:
-        return Finding(
-            f"{found}, but the workers on {', '.join(strangers)} do not use it",
-            "warning",
-            "name one folder that all machines share by --artifacts; without it, a trial that moves to another "
-            "machine starts over",
-            folder,
-        )
-    return Finding(f"{found}; the workers on {', '.join(others)} use it too", value=folder)
+    if not strangers:
+        return Finding(f"{found}; the workers on {', '.join(others)} use it too", value=folder)
+    found += (
+        f", but the workers on {', '.join(strangers)} do not use it; a trial that moves there starts over"
+    )
+    return Finding(found, "warning", "name one folder that all machines share by --artifacts", folder)
 
 
 def look_at_disk(

@@ -12,7 +12,6 @@ import numpy as np
 from gloss_tune.data import TokenizedSplit, epoch_batches
 from gloss_tune.finetune.config import FinetuneConfig
 from gloss_tune.finetune.session import Session
-from gloss_tune.study.space import ParameterRange, Value
 from gloss_tune.study.spec import StudySpec
 
 if TYPE_CHECKING:
@@ -98,12 +97,8 @@ def measure(spec: StudySpec, dataset: TextDataset, encoder: ResolvedEncoder, dev
 
 def middle_config(spec: StudySpec) -> FinetuneConfig:
     """A fine-tune such as the study's trials ask for: the middle of each range, steps within it left aside."""
-    return spec.config({searched.name: _middle(searched) for searched in spec.ranges})
-
-
-def _middle(searched: ParameterRange) -> Value:
-    values = replace(searched, points=3, step=None).grid()
-    return values[len(values) // 2]
+    few = {searched.name: replace(searched, points=3, step=None).grid() for searched in spec.ranges}
+    return spec.config({name: values[len(values) // 2] for name, values in few.items()})
 
 
 def sample(tokens: TokenizedSplit, most: int) -> TokenizedSplit:

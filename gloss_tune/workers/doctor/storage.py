@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import sqlite3
 import statistics
 import time
+import timeit
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import sqlalchemy
 from sqlalchemy.engine import URL
@@ -34,6 +33,14 @@ _LARGEST_SKEW = 30.0
 
 _OTHER_PLACE = "put the database on a local disk, or use Postgres where several machines share a study"
 _POSTGRES_ADVICE = "check that the server runs, and that host, port, database, user and password are right"
+
+_POSTGRES_FIGURES = sqlalchemy.text(
+    "SELECT current_setting('server_version'), extract(epoch FROM clock_timestamp()),"
+    " current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int,"
+    " (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'),"
+    " current_setting('transaction_read_only') = 'on',"
+    " coalesce(has_table_privilege(to_regclass('trials'), 'UPDATE'), true)"
+)
 
 
 @dataclass(frozen=True)
@@ -92,12 +99,11 @@ def _look_at_sqlite(url: URL) -> Finding[Place]:
 def _probe_sqlite(path: Path) -> tuple[float, str, Place]:
     """Seconds for a read, journal mode, and what is there; the write lock is taken and given back."""
     # mode=rw: without it, SQLite would make a file that has gone meanwhile
-    address = f"{path.as_uri()}?mode=rw"
-    with contextlib.closing(
-        sqlite3.connect(address, uri=True, timeout=_LOCK_SECONDS, isolation_level=None)
-    ) as connection:
-        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        seconds = _median_seconds(lambda: connection.execute("SELECT count(*) FROM sqlite_master").fetchone())
+    address, count_tables = f"{path.as_uri()}?mode=rw", "SELECT count(*) FROM sqlite_master"
+    with contextlib.closing(sqlite3.connect(address, timeout=_LOCK_SECONDS, uri=True)) as connection:
+        connection.isolation_level = None
+        (tables,) = connection.execute(count_tables).fetchone()
+        seconds = _seconds(lambda: connection.execute(count_tables).fetchone())
         (journal,) = connection.execute("PRAGMA journal_mode").fetchone()
         connection.execute("BEGIN IMMEDIATE")
         connection.execute("ROLLBACK")
@@ -106,10 +112,7 @@ def _probe_sqlite(path: Path) -> tuple[float, str, Place]:
 
 def _sqlite_advice(error: sqlite3.Error) -> str:
     if "locked" in str(error):
-        return (
-            f"a process has held its lock for {_LOCK_SECONDS:g} s; find one that hangs or is suspended "
-            "(fuser, lsof) and end it"
-        )
+        return f"find what hangs and has held its lock for {_LOCK_SECONDS:g} s (fuser, lsof), and end it"
     if "not a database" in str(error):
         return "name another file by --storage"
     return "check the file's owner, permissions and disk, or restore it from a copy"
@@ -131,34 +134,19 @@ def _look_at_postgres(url: URL) -> Finding[Place]:
 
 
 def _probe_postgres(connection: sqlalchemy.Connection, shown: str) -> Finding[Place]:
-    def ask(query: str) -> Any:
-        return connection.execute(sqlalchemy.text(query)).scalar()
-
-    version = ask("SHOW server_version")
-    seconds = _median_seconds(lambda: ask("SELECT 1"))
     sent = time.time()
-    there = float(ask("SELECT extract(epoch FROM clock_timestamp())"))
-    ahead = (sent + time.time()) / 2 - there
-    most = ask(
-        "SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int"
-    )
-    used = ask("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'")
+    version, there, most, used, read_only, may_write = connection.execute(_POSTGRES_FIGURES).one()
+    ahead = (sent + time.time()) / 2 - float(there)
+    seconds = _seconds(lambda: connection.execute(sqlalchemy.text("SELECT 1")))
     tables = set(sqlalchemy.inspect(connection).get_table_names())
     place = Place(bool(tables & {"studies", "trials", "version_info", "alembic_version"}), ahead)
     found = (
         f"{shown} (Postgres {version}) answers in {duration(seconds)}; {used} of {most} connections in use"
     )
-    try:
-        if "trials" in tables:  # checks the right to write as well as the server's being no standby
-            connection.execute(sqlalchemy.text("SELECT 1 FROM trials LIMIT 0 FOR UPDATE"))
-        elif ask("SHOW transaction_read_only") == "on":
-            return Finding(f"{found}; it takes no writes", "failed", "name the primary server, not a standby")
-    except sqlalchemy.exc.DBAPIError as error:
-        found += f"; it takes no writes from this user ({first_line(error.orig)})"
-        advice = "grant the user all rights on the database, or name the primary server instead of a standby"
-        return Finding(found, "failed", advice)
-    finally:
-        connection.rollback()
+    if read_only:
+        return Finding(f"{found}; it takes no writes", "failed", "name the primary server, not a standby")
+    if not may_write:
+        return Finding(f"{found}; this user may only read", "failed", "grant it all rights on the database")
     if most - used < _FEW_CONNECTIONS:
         advice = "raise max_connections, or run fewer workers (each may take three)"
         return Finding(found, "warning", advice, place)
@@ -180,9 +168,5 @@ def look_at_clock(place: Place) -> Finding[None]:
     return Finding(found, "warning", "set both clocks by NTP")
 
 
-def _median_seconds(ask: Callable[[], object]) -> float:
-    marks = [time.perf_counter()]
-    for _ in range(5):
-        ask()
-        marks.append(time.perf_counter())
-    return statistics.median(after - before for before, after in itertools.pairwise(marks))
+def _seconds(ask: Callable[[], object]) -> float:
+    return statistics.median(timeit.repeat(ask, number=1, repeat=5))

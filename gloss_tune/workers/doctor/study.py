@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from gloss_tune.study.opened import OpenStudy, current_versions, open_study
-from gloss_tune.study.reading import trial_counts
+from gloss_tune.study.reading import finished_of, trial_counts
 from gloss_tune.study.recovery import silent_trials
 from gloss_tune.study.roster import WorkerEntry, present
 from gloss_tune.study.storage import open_storage
@@ -35,25 +35,20 @@ def look_at_study(url: str, name: str | None, holds_ours: bool) -> Finding[OpenS
         return Finding("there is no study yet", "skipped", "'gloss-tune create' makes one")
     opened = open_study(url, name, read_only=True)
     trials = trial_counts(opened)
-    ended = trials["complete"] + trials["pruned"] + trials["failed"]
     what = f"{opened.spec.loss} on {opened.dataset['name']}{' (rehearsal)' if opened.spec.rehearse else ''}"
-    found = (
-        f"{opened.name}: {what}; {ended} of {trials['budget']} trials finished, {trials['running']} running"
-    )
-    return Finding(found, value=opened)
+    done = f"{finished_of(trials)} of {trials['budget']} trials finished, {trials['running']} running"
+    return Finding(f"{opened.name}: {what}; {done}", value=opened)
 
 
 def look_at_versions(opened: OpenStudy) -> Finding[None]:
     """Whether this machine computes with the packages that the study was made with."""
     here = current_versions()
-    others = {
-        name: (here.get(name), made) for name, made in opened.versions.items() if here.get(name) != made
-    }
+    others = {name: made for name, made in opened.versions.items() if here.get(name) != made}
     if not others:
         return Finding("gloss-tune, Python and all packages are those that the study was made with")
-    listed = ", ".join(f"{name} {mine} here, {made} in the study" for name, (mine, made) in others.items())
-    wanted = [f"{name}=={made}" for name, (_, made) in others.items() if name != "python"]
-    means = f": pip install {' '.join(wanted)}" if wanted else f", use Python {others['python'][1]}"
+    listed = ", ".join(f"{name} {here.get(name)} here, {made} in the study" for name, made in others.items())
+    wanted = [f"{name}=={made}" for name, made in others.items() if name != "python"]
+    means = f": pip install {' '.join(wanted)}" if wanted else f", use Python {others['python']}"
     return Finding(listed, "warning", f"for numbers that compare to the last digit{means}")
 
 

@@ -8,6 +8,7 @@ has died.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import sys
@@ -119,9 +120,8 @@ def _obey(connection: Connection, stop: StopFlag) -> None:
         except (EOFError, OSError):
             if stop.signum is None:
                 logger.warning("The process that launched this worker has ended; leaving too.")
-                stop.set(signal.SIGTERM)
+                stop.set(signal.SIGTERM, one_notice=math.inf)
             return
-        if stop.signum is None:
-            stop.set(ordered.signum)
-        if ordered.at_once and not stop.at_once:
+        stop.set(ordered.signum, one_notice=math.inf)
+        if ordered.at_once:
             stop.set(ordered.signum)

@@ -1,4 +1,4 @@
-"""When a worker that died is started again, and when a group of them is given up: rules only, no processes."""
+"""When a worker that died is started again, and when no more: rules only, no processes."""
 
 from __future__ import annotations
 
@@ -8,61 +8,52 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
-_LONGEST_PAUSE = 60.0
+_FIRST_PAUSE = 1.0
 _JITTER = 0.1
-_FEWEST_DEATHS = 5
+MOST_DEATHS = 5
 
 
 class RestartPolicy:
-    """Pauses of 1, 2, 4 … 60 seconds, until trials finish again or too many workers have died.
+    """Pauses of 1, 2, 4 … seconds for each worker, until it finishes a trial or has died five times without.
+
+    A worker on a broken device is thus left out in the end, and costs the others nothing.
 
     Args:
-        workers: how many workers the group has.
         clock: the time in seconds, which only rises.
         jitter: a random number between 0 and 1, so that workers that died together do not start together.
     """
 
     def __init__(
         self,
-        workers: int,
         clock: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        self._limit = max(_FEWEST_DEATHS, 2 * workers)
         self._clock = clock
         self._jitter = jitter
         self._deaths: Counter[int] = Counter()
         self._due: dict[int, float] = {}
 
     @property
-    def deaths(self) -> int:
-        """How many workers have died since a trial was last finished."""
-        return self._deaths.total()
-
-    @property
-    def given_up(self) -> bool:
-        """Whether the group is to be stopped: twice as many deaths as workers, at least five, and no trial between."""
-        return self.deaths >= self._limit
-
-    @property
     def waiting(self) -> bool:
         """Whether a worker is still to be started again."""
         return bool(self._due)
 
-    def died(self, worker: int) -> float:
+    def died(self, worker: int) -> float | None:
         """A worker died; it is due again after a pause.
 
         Returns:
-            The pause in seconds.
+            The pause in seconds; None if it is not to be started again.
         """
-        pause = min(2.0 ** self._deaths[worker], _LONGEST_PAUSE) * (1 + _JITTER * self._jitter())
+        pause = _FIRST_PAUSE * 2.0 ** self._deaths[worker] * (1 + _JITTER * self._jitter())
         self._deaths[worker] += 1
+        if self._deaths[worker] >= MOST_DEATHS:
+            return None
         self._due[worker] = self._clock() + pause
         return pause
 
-    def progressed(self) -> None:
-        """A trial of the study was finished: what happened before counts no more."""
-        self._deaths.clear()
+    def progressed(self, worker: int) -> None:
+        """A worker finished a trial: its earlier deaths count no more."""
+        del self._deaths[worker]
 
     def start_due(self) -> list[int]:
         """The workers whose pause is over, each told once."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -18,7 +19,6 @@ from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from gloss_tune.errors import GlossTuneError
 from gloss_tune.study.storage import parse_storage_url
 
 _LOOK_SECONDS = 0.2
@@ -104,30 +104,6 @@ class Starter:
             theirs.close()
         return process, ours
 
-    def ask(self, question: Callable[[], Any]) -> Any:
-        """What a function answers in a process of its own, whose memory and devices are freed afterwards.
-
-        Raises:
-            StartAbandonedError: if the group was told to stop.
-            GlossTuneError: if the process ends without an answer.
-        """
-        process, connection = self.start(_answer, question)
-        try:
-            while not connection.poll(_LOOK_SECONDS):
-                if self._must_leave():
-                    process.kill()
-                    raise StartAbandonedError
-            return connection.recv()
-        except EOFError:
-            process.join()
-            raise GlossTuneError(
-                f"A process that was to look at this machine's devices ended with exit code {process.exitcode}; "
-                "see above, or name the devices by --device"
-            ) from None
-        finally:
-            connection.close()
-            process.join()
-
 
 def _dismiss(started: Future[tuple[BaseProcess, Connection]]) -> None:
     """A process that came to life too late: closing its connection tells it to leave."""
@@ -135,8 +111,14 @@ def _dismiss(started: Future[tuple[BaseProcess, Connection]]) -> None:
         started.result()[1].close()
 
 
-def _answer(question: Callable[[], Any], connection: Connection) -> None:
-    connection.send(question())
+def end_server() -> None:
+    """Kill the server that forked the workers, for when it does not tell of their ends: then all their ends are known.
+
+    Their exit codes are 255, unless it had told others.
+    """
+    pid = getattr(forkserver, "_forkserver")._forkserver_pid  # noqa: B009
+    if pid is not None:
+        os.kill(pid, signal.SIGKILL)
 
 
 def _ensure_server() -> None:

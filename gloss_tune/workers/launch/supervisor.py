@@ -14,16 +14,18 @@ from typing import Any
 from gloss_tune.errors import GlossTuneError, InputError
 from gloss_tune.logging import logger
 from gloss_tune.study.opened import OpenStudy
-from gloss_tune.study.reading import trial_counts
+from gloss_tune.study.reading import finished_of, trial_counts
+from gloss_tune.wording import count
 from gloss_tune.workers.launch.child import Leaving, Order, StopOrder, TrialFinished, Why, work_for_parent
-from gloss_tune.workers.launch.policy import RestartPolicy, why_ended
-from gloss_tune.workers.launch.starter import StartAbandonedError, Starter
-from gloss_tune.workers.launch.watch import StudyWatch, finished_of
+from gloss_tune.workers.launch.policy import MOST_DEATHS, RestartPolicy, why_ended
+from gloss_tune.workers.launch.starter import StartAbandonedError, Starter, end_server
+from gloss_tune.workers.launch.watch import StudyWatch
 from gloss_tune.workers.signals import StopFlag
 from gloss_tune.workers.worker import WorkerOptions
 
 _LOOK_SECONDS = 0.2
 _MARGIN_SECONDS = 10.0
+_AFTER_KILL_SECONDS = 2.0
 _AFTER_SIGNALS = range(129, 160)
 
 
@@ -60,7 +62,7 @@ def supervise(
 
     Raises:
         InputError: if a worker finds that this machine's data, encoder or device is not fit for the study.
-        GlossTuneError: if workers die again and again, or give the study up.
+        GlossTuneError: if workers that died again and again, or gave the study up, leave trials behind.
     """
     now = trial_counts(opened)
     if not now["waiting"] + now["running"]:
@@ -87,7 +89,7 @@ class _Group:
         self._options = options
         self._stop = stop
         self._end = None if options.timeout is None else time.monotonic() + options.timeout
-        self._policy = RestartPolicy(len(devices))
+        self._policy = RestartPolicy()
         self._members: dict[int, _Member] = {}
         self._trials = dict.fromkeys(self._devices, 0)
         self._failure: GlossTuneError | None = None
@@ -95,12 +97,12 @@ class _Group:
         self._ordered: StopOrder | None = None
         self._kill_at: float | None = None
         self._killed = False
-        self._succeeded = now["complete"] + now["pruned"]
         self._watch = StudyWatch(opened, now)
 
     def run(self) -> int:
+        self._stop.served = True
         try:
-            logger.info("Starting %s%s.", _workers(len(self._devices)), self._where())
+            logger.info("Starting %s%s.", count(len(self._devices), "worker"), self._where())
             for worker in self._devices:
                 self._start(worker)
             while self._members or self._policy.waiting:
@@ -108,6 +110,7 @@ class _Group:
         finally:
             for member in self._members.values():  # only after an error of our own: they leave by themselves
                 member.connection.close()
+            self._stop.served = False
             now = self._watch.close(_MARGIN_SECONDS)
         return self._leave(now)
 
@@ -126,9 +129,6 @@ class _Group:
                 self._hear(worker, member)  # what it said between our last look and its end
                 self._bury(worker, member)
         self._kill_overdue()
-        if self._watch.succeeded > self._succeeded:
-            self._succeeded = self._watch.succeeded
-            self._policy.progressed()
         if not self._watch.away:
             for worker in self._policy.start_due():
                 self._start(worker)
@@ -159,7 +159,7 @@ class _Group:
                 message = member.connection.recv()
                 if isinstance(message, TrialFinished):
                     self._trials[worker] += 1
-                    self._policy.progressed()
+                    self._policy.progressed(worker)
                 elif isinstance(message, Leaving):
                     member.leaving = message
         except (EOFError, OSError):  # its exit code will tell the rest
@@ -181,10 +181,9 @@ class _Group:
         elif leaving.why is Why.wrong_input:
             self._give_up(InputError(leaving.reason))
         elif leaving.why is Why.gave_up:
-            # the others may still finish the study, which then counts
             if self._members and (self._failure is None or str(self._failure) != leaving.reason):
                 logger.warning("Worker %d gives up: %s", worker, leaving.reason)
-            self._failure = self._failure or GlossTuneError(leaving.reason)
+            self._fail(leaving.reason)
 
     def _died(self, worker: int, reason: str) -> None:
         self._watch.requeue()
@@ -193,19 +192,20 @@ class _Group:
                 logger.warning("Worker %d: %s.", worker, reason)
             return
         pause = self._policy.died(worker)
-        if self._policy.given_up:
-            logger.warning("Worker %d: %s.", worker, reason)
-            self._give_up(
-                GlossTuneError(
-                    f"The workers died {self._policy.deaths} times without finishing a trial, the last one so: "
-                    f"{reason}. The group stops; its trials wait under their own numbers. Mend the cause and "
-                    "launch again"
-                )
+        if pause is None:
+            logger.warning("Worker %d: %s. It is not started again.", worker, reason)
+            self._fail(
+                f"Worker {worker} died {MOST_DEATHS} times without finishing a trial, at last so: {reason}. "
+                "Trials still wait under their own numbers. Mend the cause and launch again"
             )
         else:
             logger.warning("Worker %d: %s. Starting it again in %.0f s.", worker, reason, pause)
 
-    def _give_up(self, error: GlossTuneError) -> None:
+    def _fail(self, reason: str) -> None:
+        """One worker will not go on; the others may still finish the study, which then counts."""
+        self._failure = self._failure or GlossTuneError(reason)
+
+    def _give_up(self, error: InputError) -> None:
         if not isinstance(self._failure, InputError):
             self._failure = error
         self._order(StopOrder(signal.SIGTERM, at_once=False))
@@ -222,15 +222,16 @@ class _Group:
         self._ordered = order
         patience = _MARGIN_SECONDS + (0 if order.at_once else self._options.grace)
         self._kill_at = time.monotonic() + patience
-        count = len(self._members)
-        if count and order.at_once:
-            logger.info("Stopping %s at once.", _workers(count))
-        elif count:
+        workers = count(len(self._members), "worker")
+        if self._members and order.at_once:
+            logger.info("Stopping %s at once.", workers)
+        elif self._members:
             logger.info(
-                "Waiting for %s to finish %s epoch, at most %g s; once more to stop at once.",
-                _workers(count),
-                "its" if count == 1 else "their",
+                "Waiting for %s to finish %s epoch, at most %g s%s.",
+                workers,
+                "its" if len(self._members) == 1 else "their",
                 self._options.grace,
+                "" if self._stop.signum is None else "; once more to stop at once",
             )
         for member in self._members.values():
             with contextlib.suppress(OSError):  # it is ending by itself
@@ -239,7 +240,12 @@ class _Group:
     def _kill_overdue(self) -> None:
         if self._kill_at is None or time.monotonic() < self._kill_at:
             return
-        self._kill_at, self._killed = None, True
+        self._kill_at = time.monotonic() + _AFTER_KILL_SECONDS
+        if self._killed:
+            logger.warning("Nobody tells whether the workers have ended; leaving without them.")
+            end_server()
+            return
+        self._killed = True
         for worker, member in self._members.items():
             logger.warning("Worker %d has not stopped in time; killing it.", worker)
             member.process.kill()
@@ -266,10 +272,6 @@ def _last_word_of(exit_code: int) -> Leaving:
     if exit_code in _AFTER_SIGNALS:  # it was stuck, and its thread ended it
         return Leaving(Why.stopped)
     return Leaving(Why.crashed, why_ended(exit_code))
-
-
-def _workers(count: int) -> str:
-    return "1 worker" if count == 1 else f"{count} workers"
 
 
 def _summary(opened: OpenStudy, now: dict[str, int]) -> str:

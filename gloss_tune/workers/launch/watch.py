@@ -8,7 +8,7 @@ import time
 from gloss_tune.logging import logger
 from gloss_tune.study.opened import OpenStudy
 from gloss_tune.study.patience import outage
-from gloss_tune.study.reading import trial_counts
+from gloss_tune.study.reading import finished_of, trial_counts
 from gloss_tune.study.recovery import requeue_lost
 
 _PAUSE = 2.0
@@ -40,11 +40,6 @@ class StudyWatch:
     def away(self) -> bool:
         """Whether the storage did not answer when it was last asked."""
         return self._away
-
-    @property
-    def succeeded(self) -> int:
-        """How many trials had a result when the storage last answered."""
-        return self._counts["complete"] + self._counts["pruned"]
 
     def requeue(self) -> None:
         """A worker has died: let its trial wait again soon, or as soon as the storage answers."""
@@ -88,8 +83,7 @@ class StudyWatch:
         if self._lost:
             self._lost = False
             try:
-                for number in requeue_lost(self._opened):
-                    logger.warning("Trial %d: its worker is gone; requeued.", number)
+                requeue_lost(self._opened, only_gone=True)
             except BaseException:
                 self._lost = True
                 raise
@@ -98,11 +92,6 @@ class StudyWatch:
         if finished > self._said[0] and since > _BETWEEN_LINES and not self._stop.is_set():
             say_progress(self._opened, now)
             self._said = (finished, time.monotonic())
-
-
-def finished_of(counts: dict[str, int]) -> int:
-    """How many trials have ended, in whatever way."""
-    return counts["complete"] + counts["pruned"] + counts["failed"]
 
 
 def say_progress(opened: OpenStudy, counts: dict[str, int]) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 
-from gloss_tune.errors import InputError
-from gloss_tune.workers.launch.devices import spread
+from gloss_tune.errors import GlossTuneError, InputError
+from gloss_tune.workers.launch.devices import cuda_devices, spread
 
 
 def never() -> int:
@@ -54,3 +57,19 @@ def test_a_rehearsal_has_one_worker_unless_more_are_asked_for() -> None:
 def test_what_names_no_device_is_refused(device: str) -> None:
     with pytest.raises(InputError, match="--device takes"):
         spread(device, None, False, never)
+
+
+@pytest.mark.parametrize(
+    ("torch", "found"), [("print('a word'); cuda.device_count = lambda: 3", 3), ("1 / 0", None)]
+)
+def test_another_process_counts(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, torch: str, found: int | None
+) -> None:
+    (tmp_path / "torch.py").write_text(f"class cuda: pass\n{torch}\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "torch", None)  # not to be imported here
+    if found is None:
+        with pytest.raises(GlossTuneError, match=r"ZeroDivisionError.*--device"):
+            cuda_devices()
+    else:
+        assert cuda_devices() == found

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from gloss_tune.logging import logger
 from gloss_tune.workers import shutdown as module
+from gloss_tune.workers import signals
 from gloss_tune.workers.shutdown import Shutdown
 from gloss_tune.workers.signals import StopFlag, stop_on_signal
 
@@ -137,7 +141,7 @@ def ends(monkeypatch: pytest.MonkeyPatch, stop: StopFlag, grace: float, **option
         done.set()
         raise Left  # ends the watching thread as os._exit ends the process
 
-    monkeypatch.setattr(module.os, "_exit", leave)
+    monkeypatch.setattr(signals.os, "_exit", leave)
     monkeypatch.setattr(threading, "excepthook", lambda arguments: None)
     shutdown = Shutdown(stop, grace, options.get("requeue", lambda: events.append("requeued")))
     shutdown._thread.start()
@@ -161,14 +165,41 @@ def test_a_second_signal_shortens_the_wait(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_storage_that_hangs_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_AT_ONCE_SECONDS", 0.1)
     monkeypatch.setattr(module, "_LAST_REQUEUE_SECONDS", 0.1)
     hanging = threading.Event()
     assert ends(monkeypatch, StopFlag(), grace=0.1, requeue=hanging.wait) == [143]
     hanging.set()
 
 
+def test_a_requeue_that_fails_does_not_hold_up_the_end(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(module, "_AT_ONCE_SECONDS", 0.1)
+
+    def fail() -> None:
+        raise OSError("no storage")
+
+    assert ends(monkeypatch, StopFlag(), grace=0.1, requeue=fail) == [143]
+    assert capfd.readouterr().err == "SIGTERM: time is up; the trial is requeued when its lease ends.\n"
+
+
+def test_it_is_requeued_and_ended_though_nobody_reads_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The main thread may hang in a write to stderr, with the log's lock: the end needs neither."""
+    monkeypatch.setattr(module, "_AT_ONCE_SECONDS", 0.1)
+    monkeypatch.setattr(signals.os, "write", lambda *_: threading.Event().wait(60))
+    handler = logging.StreamHandler()
+    logger.addHandler(handler)
+    handler.acquire()
+    try:
+        assert ends(monkeypatch, StopFlag(), grace=0.1) == ["requeued", 143]
+    finally:
+        handler.release()
+        logger.removeHandler(handler)
+
+
 def test_one_that_leaves_in_time_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module.os, "_exit", lambda code: pytest.fail("ended by force"))
+    monkeypatch.setattr(signals.os, "_exit", lambda code: pytest.fail("ended by force"))
     stop = StopFlag()
     with Shutdown(stop, 0.2, lambda: pytest.fail("requeued by force")):
         stop.set(signal.SIGTERM)
@@ -182,14 +213,61 @@ def test_one_that_leaves_in_time_is_left_alone(monkeypatch: pytest.MonkeyPatch) 
 def test_signals_set_the_flag_and_handlers_are_restored(signum: str, code: int) -> None:
     number = getattr(signal, signum)
     before = signal.getsignal(number)
-    with stop_on_signal() as stop:
+    with stop_on_signal(one_notice=0) as stop:
+        stop.served = True
         assert (stop.signum, stop.exit_code) == (None, 0)
         signal.raise_signal(number)
+        until(lambda: stop.signum)
         assert (stop.signum, stop.exit_code, stop.at_once, stop.name) == (number, code, False, signum)
         signal.raise_signal(signal.SIGTERM)
+        until(lambda: stop.at_once)
         signal.raise_signal(signal.SIGINT)
-        assert (stop.signum, stop.at_once) == (number, True)
+    assert (stop.signum, stop.at_once) == (number, True)
     assert signal.getsignal(number) == before
+
+
+def until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize(("second", "at_once"), [(signal.SIGTERM, False), (signal.SIGINT, True)])
+def test_the_same_signal_twice_at_a_time_is_one_notice(second: int, at_once: bool) -> None:
+    with stop_on_signal() as stop:
+        stop.served = True
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(second)
+    assert (stop.signum, stop.at_once) == (signal.SIGTERM, at_once)
+
+
+def test_a_second_signal_ends_a_process_that_nobody_stops_in_good_order(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    codes: list[int] = []
+    monkeypatch.setattr(signals.os, "_exit", codes.append)
+    stop = StopFlag(served=False)
+    stop.set(signal.SIGINT)
+    with Shutdown(stop, 1000.0, lambda: None):
+        stop.set(signal.SIGTERM, one_notice=10.0)
+    assert codes == []
+    stop.set(signal.SIGTERM)
+    assert codes == [130]
+
+
+@pytest.mark.parametrize(("came", "after"), [(False, signal.default_int_handler), (True, signal.SIG_IGN)])
+def test_after_the_last_block_a_signal_changes_nothing_more(came: bool, after: object) -> None:
+    before = {signum: signal.getsignal(signum) for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with stop_on_signal(last=True):
+            if came:
+                signal.raise_signal(signal.SIGTERM)
+        assert signal.getsignal(signal.SIGINT) == after
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
 
 
 def test_nohup_is_respected() -> None:

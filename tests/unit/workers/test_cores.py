@@ -1,0 +1,57 @@
+"""How many threads a worker computes with, beside its neighbours and on a busy machine."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from gloss_tune.workers import cores
+from gloss_tune.workers.cores import CoreShare
+
+
+@pytest.fixture(autouse=True)
+def eight_idle_cores(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    before = torch.get_num_threads()
+    monkeypatch.setattr(cores, "usable_cores", lambda: 8)
+    monkeypatch.setattr(os, "getloadavg", lambda: (0.0, 0.0, 0.0), raising=False)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(("workers", "threads"), [(1, 8), (2, 4), (3, 2), (8, 1), (20, 1)])
+def test_workers_share_the_cores(workers: int, threads: int) -> None:
+    assert CoreShare("cpu", None).share_cores(workers) == threads == torch.get_num_threads()
+
+
+def test_a_number_that_was_asked_for_never_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    share = CoreShare("cpu", 3)
+    monkeypatch.setattr(os, "getloadavg", lambda: (8.0, 0.0, 0.0), raising=False)
+    share.look_at_load(1)
+    assert [share.share_cores(workers) for workers in (1, 4)] == [3, 3]
+    assert torch.get_num_threads() == 3
+
+
+def test_busy_cores_are_left_alone_but_our_own_load_is_not_that_of_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    share = CoreShare("cpu", None)
+    monkeypatch.setattr(os, "getloadavg", lambda: (6.0, 0.0, 0.0), raising=False)
+    share.look_at_load(2)
+    assert share.share_cores(2) == 1, "six of eight cores are others'"
+    share.look_at_load(2)
+    assert share.share_cores(2) == 2, "two of the load are our own now"
+    monkeypatch.setattr(os, "getloadavg", lambda: (100.0, 0.0, 0.0), raising=False)
+    share.look_at_load(2)
+    assert share.share_cores(2) == 1
+
+
+def test_only_a_change_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    share = CoreShare("cuda:1", None)
+    with caplog.at_level(logging.INFO, "gloss_tune"):
+        for workers in (8, 8, 2):
+            share.share_cores(workers)
+    assert caplog.messages == ["Computing on cuda:1 with 1 thread.", "Computing on cuda:1 with 4 threads."]
