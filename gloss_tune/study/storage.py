@@ -8,6 +8,7 @@ first start on an empty database happens once.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sqlite3
 import time
@@ -246,6 +247,7 @@ def _are_optunas(connection: sqlalchemy.Connection, tables: set[str]) -> bool:
     )
 
 
+@functools.cache
 def _known_revisions() -> list[str]:
     """Optuna's schema revisions, newest first."""
     import optuna.storages._rdb as package

@@ -25,6 +25,7 @@ from gloss_tune.study.patience import StorageLostError
 from gloss_tune.study.queue import Claim, claim, give_back
 from gloss_tune.study.roster import WorkerEntry, sign_out
 from gloss_tune.study.shared_storage import LeaseLostError
+from gloss_tune.wording import count
 from gloss_tune.workers.artifacts.checkpoints import TrialCheckpoint, delete_left_overs
 from gloss_tune.workers.artifacts.models import drop_model, forget_worse, keep_model
 from gloss_tune.workers.artifacts.store import leave_marker, upload_epochs
@@ -295,4 +296,4 @@ def _ended(ending: Ending, metric: str) -> str:
     if ending.state == TrialState.FAIL:
         return f"failed: {ending.reason}"
     verb = "pruned" if ending.state == TrialState.PRUNED else "complete"
-    return f"{verb}, best {metric} {ending.value:.4f} after {len(ending.reports)} epochs"
+    return f"{verb}, best {metric} {ending.value:.4f} after {count(len(ending.reports), 'epoch')}"

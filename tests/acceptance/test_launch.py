@@ -5,11 +5,11 @@ Real processes and real signals.
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -34,14 +34,14 @@ def here(commands: Commands) -> Commands:
     return commands
 
 
-def create(commands: Commands, trials: int, seconds: float = 0.0) -> OpenStudy:
+def create(commands: Commands, trials: int, seconds: float = 0.0, study: str = "study") -> OpenStudy:
     """A study of trials with ten epochs each."""
     commands(
-        "create", "--dataset", "mr", "--rehearse", "--rehearse-seconds", seconds, "--trials", trials,
+        "create", "--study", study, "--dataset", "mr", "--rehearse", "--rehearse-seconds", seconds, "--trials", trials,
         "--pruner", "none", "--set", "train.patience=10", "--lease", 5,
     )  # fmt: skip
     assert commands.storage is not None
-    return open_study(commands.storage, read_only=True)
+    return open_study(commands.storage, study, read_only=True)
 
 
 def family(process: Process) -> list[psutil.Process]:
@@ -70,22 +70,20 @@ def epochs(opened: OpenStudy) -> list[int]:
     return [row["epochs"] for row in read_trials(opened)]
 
 
-def well_into_a_later_epoch(opened: OpenStudy, count: int) -> None:
-    """Wait until so many trials have reported an epoch and taken up the next one."""
-    until(lambda: sum(n > 0 for n in epochs(opened)) >= count)
-    time.sleep(0.2)
-
-
-def test_launched_workers_finish_the_exact_budget_and_nobody_stays(on_storage: Commands) -> None:
-    opened = create(on_storage, trials=6, seconds=0.4)
-    group = on_storage.start("launch", "--workers", 3)
+@pytest.mark.postgres
+def test_launched_workers_finish_the_exact_budget_and_nobody_stays(
+    commands: Commands, postgres_url: str
+) -> None:
+    commands.storage = postgres_url
+    opened = create(commands, trials=6, seconds=0.3)
+    group = commands.start("launch", "--workers", 3)
     workers = until(working(opened, 3))
     processes = family(group)
     assert {worker["pid"] for worker in workers} < {process.pid for process in processes}
     for worker in workers:  # each in a session of its own: Ctrl-C in a terminal reaches the parent alone
         assert os.getsid(worker["pid"]) == worker["pid"]
-    assert on_storage.storage is not None
-    secret = sqlalchemy.make_url(on_storage.storage).password or "study.db"
+    secret = sqlalchemy.make_url(postgres_url).password
+    assert secret
     assert not [word for process in processes for word in process.cmdline() if str(secret) in word]
     group.ended(0)
     assert group.stdout == ""
@@ -93,7 +91,7 @@ def test_launched_workers_finish_the_exact_budget_and_nobody_stays(on_storage: C
     assert all(f"worker {number}: Trial" in group.stderr for number in (1, 2, 3))
     until(gone(processes), timeout=5)
 
-    again = on_storage("launch", "--workers", 3)
+    again = commands("launch", "--workers", 3)
     assert "Nothing is left to run" in again.stderr
     rows = read_trials(opened)
     assert [row["state"] for row in rows] == ["complete"] * 6
@@ -101,27 +99,51 @@ def test_launched_workers_finish_the_exact_budget_and_nobody_stays(on_storage: C
     assert read_status(opened)["workers"] == []
 
 
-@pytest.mark.parametrize("to_all", [False, True])
-def test_a_group_told_to_stop_finishes_its_epochs_and_requeues(here: Commands, to_all: bool) -> None:
-    """Slurm signals every process of a job: one notice too, and the process that forks the workers stays so long."""
-    opened = create(here, trials=3, seconds=6)
-    group = here.start("launch", "--workers", 2)
-    well_into_a_later_epoch(opened, 2)
-    processes = family(group)
-    before = epochs(opened)
-    for process in processes if to_all else processes[:1]:
-        process.terminate()
-    group.ended(143, timeout=10)
-    assert group.stdout == ""
-    assert (
-        "Waiting for 2 workers to finish their epoch, at most 5 s; once more to stop at once." in group.stderr
-    )
-    assert group.stderr.count("finishing this epoch") == 2
-    assert "Stopping" not in group.stderr
-    assert epochs(opened) == [n + (n > 0) for n in before]
-    now = read_status(opened)
-    assert (now["trials"]["running"], now["trials"]["waiting"], now["workers"]) == (0, 3, [])
-    until(gone(processes), timeout=5)
+def test_groups_told_to_stop_finish_their_epochs_and_requeue(here: Commands) -> None:
+    """Told by their parent; by Slurm, which signals every process of a job; by their parent's end; or by anybody."""
+    ways = {"parent": 2, "all": 2, "orphans": 2, "one": 1}
+    studies = {way: create(here, trials=3, seconds=10, study=way) for way in ways}
+    groups = {way: here.start("launch", "--study", way, "--workers", ways[way]) for way in ways}
+    into_an_epoch: dict[str, float] = {}
+    families: dict[str, list[psutil.Process]] = {}
+    before: dict[str, list[int]] = {}
+    while len(before) < len(ways):
+        for way in ways.keys() - before.keys():
+            if sum(n > 0 for n in epochs(studies[way])) == ways[way]:
+                into_an_epoch.setdefault(way, time.monotonic())
+            if time.monotonic() - into_an_epoch.get(way, math.inf) > 0.2:
+                families[way], before[way] = family(groups[way]), epochs(studies[way])
+                assert len(families[way]) >= 3 + ways[way]
+                tell(way, groups[way], families[way], studies[way])
+        time.sleep(0.02)
+    for way in ways:
+        assert groups[way].wait(timeout=10) == (-signal.SIGKILL if way == "orphans" else 143)
+        until(gone(families[way]), timeout=8)
+        now = read_status(studies[way])
+        assert (now["trials"]["running"], now["trials"]["waiting"], now["workers"]) == (0, 3, [])
+        after = epochs(studies[way])
+        assert [n > m for n, m in zip(after, before[way], strict=True)] == [m > 0 for m in before[way]]
+        assert groups[way].stdout == ""
+        assert groups[way].stderr.count("finishing this epoch") == ways[way]
+        assert "Stopping" not in groups[way].stderr
+        assert "Starting it again" not in groups[way].stderr
+        assert "Traceback" not in groups[way].stderr
+    said = "Waiting for 2 workers to finish their epoch, at most 5 s; once more to stop at once."
+    assert [said in groups[way].stderr for way in ways] == [True, True, False, False]
+
+
+def tell(way: str, group: Process, processes: list[psutil.Process], opened: OpenStudy) -> None:
+    """In one of four ways, stop a group or let it lose its parent."""
+    if way == "parent":
+        group.send(signal.SIGTERM)
+    elif way == "all":  # the process that forks the workers stays for as long as they do
+        for process in processes:
+            process.terminate()
+    elif way == "orphans":
+        group.kill()
+    else:
+        (worker,) = read_status(opened)["workers"]
+        psutil.Process(worker["pid"]).terminate()
 
 
 def test_a_second_signal_stops_the_group_at_once(here: Commands) -> None:
@@ -155,29 +177,6 @@ def test_a_killed_workers_place_is_taken_and_its_trial_goes_on(here: Commands) -
     assert [row["state"] for row in rows] == ["complete"] * 2
     assert [row["attempts"] for row in rows if row["number"] == victim["trial"]] == [2]
     assert sum(row["attempts"] for row in rows) == 3
-
-
-def test_a_worker_told_to_stop_by_someone_else_is_not_replaced(here: Commands) -> None:
-    opened = create(here, trials=2, seconds=3)
-    group = here.start("launch", "--workers", 1)
-    (worker,) = until(working(opened, 1))
-    psutil.Process(worker["pid"]).terminate()
-    group.ended(143, timeout=15)
-    assert "Starting it again" not in group.stderr
-    assert read_status(opened)["trials"]["waiting"] == 2
-
-
-def test_workers_whose_parent_was_killed_leave_by_themselves(here: Commands) -> None:
-    opened = create(here, trials=3, seconds=4)
-    group = here.start("launch", "--workers", 2)
-    well_into_a_later_epoch(opened, 2)
-    processes = family(group)
-    assert len(processes) > 3
-    group.kill()
-    assert group.wait() == -signal.SIGKILL
-    until(gone(processes), timeout=8)
-    now = read_status(opened)
-    assert (now["trials"]["running"], now["trials"]["waiting"], now["workers"]) == (0, 3, [])
 
 
 @pytest.mark.postgres
@@ -222,7 +221,10 @@ def test_bad_input_starts_nothing(here: Commands) -> None:
     assert not (here.folder / "missing.db").exists()
 
 
-def test_run_launches_workers_exports_and_goes_on_after_a_stop(here: Commands) -> None:
+def test_run_launches_workers_exports_and_goes_on_after_a_stop(
+    here: Commands, gloss_tune_cli: CommandLine
+) -> None:
+    """At last by ``python -m gloss_tune``, from nothing: its children must find their way without running it again."""
     arguments = (
         "run", "--workers", 2, "--dataset", "mr", "--rehearse", "--rehearse-seconds", 0.5, "--trials", 3,
         "--pruner", "none", "--set", "train.patience=10", "--lease", 5,
@@ -232,16 +234,8 @@ def test_run_launches_workers_exports_and_goes_on_after_a_stop(here: Commands) -
     first.send(signal.SIGINT)
     first.ended(130, timeout=10)
     assert first.stdout == ""
-    second = here(*arguments)
-    assert '"complete": 3' in second.stdout
     assert here.storage is not None
+    second = gloss_tune_cli(*arguments, "--storage", here.storage)
+    assert '"complete": 3' in second.stdout
+    assert second.stderr.count("worker 1: Worker leaves") == 1
     assert len(read_trials(open_study(here.storage, read_only=True))) == 3
-
-
-def test_a_module_started_from_nothing_launches_too(gloss_tune_cli: CommandLine, tmp_path: Path) -> None:
-    """``python -m gloss_tune``: its children must find their way without running it again."""
-    exported = gloss_tune_cli(
-        "run", "--workers", 2, "--dataset", "mr", "--rehearse", "--trials", 2, "--lease", 5
-    )
-    assert '"budget": 2' in exported.stdout
-    assert exported.stderr.count("worker 1: Worker leaves") == 1

@@ -22,6 +22,7 @@ from gloss_tune.errors import DeviceMemoryError, StorageError
 from gloss_tune.finetune.checkpoint import save_checkpoint
 from gloss_tune.finetune.session import Session
 from gloss_tune.processes import this_process
+from gloss_tune.study import storage as storage_module
 from gloss_tune.study.create import create
 from gloss_tune.study.opened import OpenStudy, artifacts_folder
 from gloss_tune.study.queue import claim
@@ -233,7 +234,8 @@ def test_a_folder_that_is_gone(tmp_path: Path) -> None:
 
 def test_sqlite_on_a_network_file_system(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     make(url)
-    monkeypatch.setattr(storage_checks, "network_filesystem", lambda path: "nfs4")
+    for module in (storage_checks, storage_module):
+        monkeypatch.setattr(module, "network_filesystem", lambda path: "nfs4")
     finding = look_at_storage(url)
     assert finding.state == "failed"
     assert "nfs4" in finding.found

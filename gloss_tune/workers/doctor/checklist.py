@@ -31,10 +31,6 @@ class Finding(Generic[T]):
     value: T | None = None
     name: str = ""
 
-    def to_dict(self) -> dict[str, str | None]:
-        """As plain values, fit for JSON."""
-        return {"name": self.name, "state": self.state, "found": self.found, "advice": self.advice}
-
 
 class Checklist:
     """Makes checks one by one; an error inside a check becomes its line.

@@ -19,6 +19,7 @@ from gloss_tune.workers.doctor import study as study_checks
 from gloss_tune.workers.doctor.checklist import Checklist, Finding
 from gloss_tune.workers.worker import WorkerOptions
 
+_PRINTED = ("name", "state", "found", "advice")
 _ADVICE = {
     "storage": "check the storage's URL and the server or the disk",
     "schema": "name another storage, or restore this one from a copy",
@@ -68,7 +69,7 @@ class Diagnosis:
         """As plain values, fit for JSON."""
         return {
             "ok": self.ok,
-            "checks": [check.to_dict() for check in self.checks],
+            "checks": [{key: getattr(check, key) for key in _PRINTED} for check in self.checks],
             "estimate": None if self.estimate is None else asdict(self.estimate),
         }
 
