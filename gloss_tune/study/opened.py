@@ -135,7 +135,11 @@ def open_study(url: str, name: str | None = None, *, read_only: bool = False) ->
     chosen = ours[0] if name is None else name
     check_name(chosen)
     if chosen not in frozen:
-        known = f"it holds {', '.join(ours)}; name one by --study" if ours else "it holds none; make one by 'gloss-tune create'"
+        known = (
+            f"it holds {', '.join(ours)}; name one by --study"
+            if ours
+            else "it holds none; make one by 'gloss-tune create'"
+        )
         raise InputError(f"There is no study {chosen!r} on storage {storage.redacted_url}; {known}")
     if chosen not in ours:
         raise InputError(f"Study {chosen!r} on storage {storage.redacted_url} was not made by gloss-tune")

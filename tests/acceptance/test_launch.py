@@ -115,7 +115,7 @@ def test_groups_told_to_stop_finish_their_epochs_and_requeue(here: Commands) -> 
                 families[way], before[way] = family(groups[way]), epochs(studies[way])
                 assert len(families[way]) >= 3 + ways[way]
                 tell(way, groups[way], families[way], studies[way])
-        time.sleep(0.02)
+        time.sleep(0.05)
     for way in ways:
         assert groups[way].wait(timeout=10) == (-signal.SIGKILL if way == "orphans" else 143)
         until(gone(families[way]), timeout=8)
@@ -162,9 +162,11 @@ def test_a_second_signal_stops_the_group_at_once(here: Commands) -> None:
     assert (now["trials"]["running"], now["trials"]["waiting"], now["workers"]) == (0, 2, [])
 
 
-def test_a_killed_workers_place_is_taken_and_its_trial_goes_on(here: Commands) -> None:
-    opened = create(here, trials=2, seconds=1)
-    group = here.start("launch", "--workers", 2)
+def test_a_killed_workers_place_is_taken_its_trial_goes_on_and_limits_count_for_each_place(
+    here: Commands,
+) -> None:
+    opened = create(here, trials=5, seconds=0.7)
+    group = here.start("launch", "--workers", 2, "--max-trials", 2)
     victim = until(working(opened, 2))[0]
     psutil.Process(victim["pid"]).kill()
     until(lambda: "requeued" in group.stderr, timeout=5)
@@ -174,9 +176,11 @@ def test_a_killed_workers_place_is_taken_and_its_trial_goes_on(here: Commands) -
         in group.stderr
     )
     rows = read_trials(opened)
-    assert [row["state"] for row in rows] == ["complete"] * 2
+    assert [row["state"] for row in rows] == ["complete"] * 4 + ["waiting"]
     assert [row["attempts"] for row in rows if row["number"] == victim["trial"]] == [2]
-    assert sum(row["attempts"] for row in rows) == 3
+    assert sum(row["attempts"] for row in rows) == 5
+    here("launch", "--timeout", 0)
+    assert read_status(opened)["trials"]["waiting"] == 1
 
 
 @pytest.mark.postgres
@@ -193,14 +197,6 @@ def test_an_outage_of_the_storage_is_outlived(
     assert group.stderr.count("The storage answers again") == 1
     assert "Starting it again" not in group.stderr
     assert [row["state"] for row in read_trials(opened)] == ["complete"] * 3
-
-
-def test_limits_count_for_each_worker(here: Commands) -> None:
-    opened = create(here, trials=6)
-    here("launch", "--workers", 2, "--max-trials", 2)
-    assert [row["state"] for row in read_trials(opened)].count("complete") == 4
-    here("launch", "--timeout", 0)
-    assert [row["state"] for row in read_trials(opened)].count("complete") == 4
 
 
 def test_bad_input_starts_nothing(here: Commands) -> None:

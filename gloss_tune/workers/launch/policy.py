@@ -11,12 +11,14 @@ from collections.abc import Callable
 _FIRST_PAUSE = 1.0
 _JITTER = 0.1
 MOST_DEATHS = 5
+_LONG_LIFE_SECONDS = 600.0
 
 
 class RestartPolicy:
-    """Pauses of 1, 2, 4 … seconds for each worker, until it finishes a trial or has died five times without.
+    """Pauses of 1, 2, 4 … seconds for each worker, until it has died five times without getting anywhere.
 
-    A worker on a broken device is thus left out in the end, and costs the others nothing.
+    A worker gets somewhere when it finishes a trial or lives for ten minutes: one that is killed now and then during
+    long trials goes on. A worker on a broken device is left out in the end, and costs the others nothing.
 
     Args:
         clock: the time in seconds, which only rises.
@@ -32,11 +34,16 @@ class RestartPolicy:
         self._jitter = jitter
         self._deaths: Counter[int] = Counter()
         self._due: dict[int, float] = {}
+        self._started: dict[int, float] = {}
 
     @property
     def waiting(self) -> bool:
         """Whether a worker is still to be started again."""
         return bool(self._due)
+
+    def started(self, worker: int) -> None:
+        """A worker's process was started."""
+        self._started[worker] = self._clock()
 
     def died(self, worker: int) -> float | None:
         """A worker died; it is due again after a pause.
@@ -44,6 +51,8 @@ class RestartPolicy:
         Returns:
             The pause in seconds; None if it is not to be started again.
         """
+        if self._clock() - self._started.get(worker, self._clock()) >= _LONG_LIFE_SECONDS:
+            self.progressed(worker)
         pause = _FIRST_PAUSE * 2.0 ** self._deaths[worker] * (1 + _JITTER * self._jitter())
         self._deaths[worker] += 1
         if self._deaths[worker] >= MOST_DEATHS:
@@ -52,7 +61,7 @@ class RestartPolicy:
         return pause
 
     def progressed(self, worker: int) -> None:
-        """A worker finished a trial: its earlier deaths count no more."""
+        """A worker got somewhere: its earlier deaths count no more."""
         del self._deaths[worker]
 
     def start_due(self) -> list[int]:

@@ -152,6 +152,7 @@ class _Group:
             self._died(worker, f"could not be started ({type(error).__name__}: {error})")
             return
         self._members[worker] = _Member(process, connection)
+        self._policy.started(worker)
 
     def _hear(self, worker: int, member: _Member) -> None:
         try:

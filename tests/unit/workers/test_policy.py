@@ -96,3 +96,19 @@ def test_a_group_that_stops_starts_nobody(clock: Clock) -> None:
 )
 def test_an_end_in_plain_words(exit_code: int, said: str) -> None:
     assert why_ended(exit_code) == said
+
+
+def test_a_worker_that_lived_for_long_starts_from_the_beginning(clock: Clock) -> None:
+    """Trials of hours, and a machine that kills now and then: that is no broken worker."""
+    policy = RestartPolicy(clock, jitter=lambda: 0.0)
+    for _ in range(20):
+        policy.started(1)
+        clock.now += 700
+        assert policy.died(1) == 1
+    for pause in (2, 4, 8):
+        policy.started(1)
+        clock.now += 500
+        assert policy.died(1) == pause
+    policy.started(1)
+    clock.now += 500
+    assert policy.died(1) is None
