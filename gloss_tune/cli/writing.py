@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 from gloss_tune import atomic
@@ -15,7 +17,9 @@ def write_whole(path: Path, content: str | bytes) -> None:
         InputError: if it cannot be written; what was there stays.
     """
     try:
-        if path.exists() and not path.is_file() and not path.is_dir():
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if path.exists() and not path.is_file():
             path.write_bytes(content.encode() if isinstance(content, str) else content)
         else:
             atomic.write_whole(path, content)

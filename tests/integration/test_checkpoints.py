@@ -160,7 +160,7 @@ def test_a_trial_that_is_given_up_leaves_no_checkpoint(
 ) -> None:
     """Its last worker cannot delete it, being lost; whoever gives the trial up, or works next, does."""
     url, options = f"sqlite:///{tmp_path}/study.db", WorkerOptions(artifacts=tmp_path / "artifacts")
-    opened = make(url, trials=1, max_attempts=1)
+    opened = make(url, trials=1, max_attempts=1, lease=2)
     claimed = claim(opened.storage, opened.study_id, "lost")
     assert claimed is not None
     _, params = ask(opened, claimed)
@@ -249,6 +249,7 @@ def test_a_late_worker_of_a_finished_trial_leaves_nothing(
                 if report.epoch == 2 and not written:
                     monkeypatch.setattr(worker_module, "Rehearsal", Rehearsal)
                     age(other, 0, 1000)
+                    assert reap(other.storage, other.study_id, 30, 10) == [0]
                     assert work(other, WorkerOptions(artifacts=artifacts), StopFlag()) == 1
                     assert there(artifacts / "checkpoints") == []
                     late = TrialCheckpoint(artifacts, FILES, Claim(1, 0, 1))

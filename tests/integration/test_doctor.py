@@ -195,7 +195,7 @@ def test_a_study_that_is_gone(url: str, tmp_path: Path) -> None:
     assert "does not exist" in failed(diagnose(url, "study"), "study").found
     make(url)
     found = failed(diagnose(url, "other"), "study")
-    assert found.found.endswith("; it holds study")
+    assert found.found.endswith("; it holds study; name one by --study")
     assert found.advice is None, "the second half of a message is not always advice"
     make(url, "second")
     assert "--study" in told(failed(diagnose(url), "study"))

@@ -28,7 +28,7 @@ from gloss_tune.workers.artifacts import models as models_module
 from gloss_tune.workers.artifacts.models import DESCRIPTION, HEAD, drop_model, forget_worse, keep_model
 from gloss_tune.workers.artifacts.trial_files import MODELS
 from tests.disks import no_file_larger_than
-from tests.integration.studies import FILES, METRICS, age, join, make
+from tests.integration.studies import FILES, METRICS, age, join, make, reap
 from tests.unit.finetune.tiny import SPECIAL, WORDS, documents, write_encoder
 
 CLASSES = ["ähnlich", "b", "c"]
@@ -225,7 +225,6 @@ def test_a_folder_that_cannot_be_made_costs_no_trial(
 
 def two_attempts(opened: OpenStudy) -> tuple[Claim, Claim]:
     """The same trial, of a worker that lost its lease and of its successor."""
-    from gloss_tune.study.recovery import reap
 
     late = claim(opened.storage, opened.study_id, "late")
     age(opened, 0, 1000)
