@@ -19,10 +19,14 @@ _VIOLATED, _FULFILLED = [1.0], [-1.0]
 
 
 class StudyWithInfeasible(optuna.Study):
-    """A study as a sampler shall see it; without infeasible trials it is the study itself."""
+    """A study as a sampler shall see it during one draw: its history is read once.
+
+    Without infeasible trials it shows the study as it is.
+    """
 
     def __init__(self, study: optuna.Study) -> None:
         super().__init__(study.study_name, study._storage, sampler=study.sampler, pruner=study.pruner)
+        self._seen: list[FrozenTrial] | None = None
 
     def _get_trials(
         self,
@@ -30,13 +34,18 @@ class StudyWithInfeasible(optuna.Study):
         states: Container[TrialState] | None = None,
         use_cache: bool = False,
     ) -> list[FrozenTrial]:
-        trials = super()._get_trials(deepcopy=False, use_cache=use_cache)
-        values = [trial.value for trial in trials if trial.state == TrialState.COMPLETE]
-        known = [value for value in values if value is not None]
-        if known and any(map(_is_infeasible, trials)):
-            trials = [_with_constraint(trial, min(known)) for trial in trials]
-        chosen = [trial for trial in trials if states is None or trial.state in states]
+        if self._seen is None:
+            self._seen = _with_constraints(super()._get_trials(deepcopy=False))
+        chosen = [trial for trial in self._seen if states is None or trial.state in states]
         return copy.deepcopy(chosen) if deepcopy else chosen
+
+
+def _with_constraints(trials: list[FrozenTrial]) -> list[FrozenTrial]:
+    values = [trial.value for trial in trials if trial.state == TrialState.COMPLETE]
+    known = [value for value in values if value is not None]
+    if not known or not any(map(_is_infeasible, trials)):
+        return trials
+    return [_with_constraint(trial, min(known)) for trial in trials]
 
 
 def _is_infeasible(trial: FrozenTrial) -> bool:

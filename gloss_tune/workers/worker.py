@@ -85,7 +85,11 @@ def work(
         GlossTuneError: after three unexpected failures in a row.
     """
     worker = _Worker(opened, options, stop)
-    return worker.work(on_trial or (lambda: None))
+    opened.storage.leaves_out_unclaimed = True
+    try:
+        return worker.work(on_trial or (lambda: None))
+    finally:
+        opened.storage.leaves_out_unclaimed = False
 
 
 class StudyStoppedError(GlossTuneError):

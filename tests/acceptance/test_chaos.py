@@ -9,7 +9,7 @@ import pytest
 from tests.acceptance.chaos import Chaos, check
 from tests.acceptance.conftest import Commands
 
-SECONDS = float(os.environ.get("GLOSS_TUNE_CHAOS_SECONDS", "8"))
+SECONDS = float(os.environ.get("GLOSS_TUNE_CHAOS_SECONDS", "6"))
 SEED = int(os.environ.get("GLOSS_TUNE_CHAOS_SEED", "0"))
 
 

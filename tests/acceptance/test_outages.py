@@ -24,15 +24,14 @@ def on_postgres(commands: Commands, postgres_url: str) -> Commands:
 
 
 @pytest.mark.postgres
-@pytest.mark.parametrize("crash", [False, True])
 def test_workers_wait_for_a_restarted_server_and_no_trial_is_lost(
-    on_postgres: Commands, postgres_server: PostgresServer, crash: bool
+    on_postgres: Commands, postgres_server: PostgresServer
 ) -> None:
     """The server is away for longer than a lease: that time counts against nobody."""
     opened = create(on_postgres, trials=6, seconds=1.5)
     workers = [on_postgres.start("worker") for _ in range(3)]
     until(lambda: epochs_reported(opened, 2) >= 2)
-    with postgres_server.outage(crash=crash):
+    with postgres_server.outage(crash=True):
         time.sleep(3.0)
     for worker in workers:
         worker.ended(0, timeout=60)

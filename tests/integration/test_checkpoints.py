@@ -327,7 +327,7 @@ def test_a_study_of_a_shared_database_cannot_choose_where_files_go(name: str, tm
 def test_reaping_and_resuming_by_another_worker(tmp_path: Path) -> None:
     """SIGKILL in one picture: lease runs out, the heir goes on after the last checkpoint."""
     url, artifacts = f"sqlite:///{tmp_path}/study.db", tmp_path / "artifacts"
-    opened = make(url, trials=1)
+    opened = make(url, trials=1, lease=2)
     claimed = claim(opened.storage, opened.study_id, "killed")
     assert claimed is not None
     trial, params = ask(opened, claimed)

@@ -39,8 +39,8 @@ def test_a_sampler_keeps_away_from_where_trials_fail(url: str, sampler: str) -> 
     """The better values lie towards the boundary, so that a sampler which sees no failures runs into it."""
     boundary, failures = 1e-4, {}
     for learns in (True, False):
-        opened = make(url, str(learns), trials=40, sampler=sampler, pruner="none", space=SPACE, seed=1)
-        late = run(opened, boundary, reports=learns)[20:]
+        opened = make(url, str(learns), trials=30, sampler=sampler, pruner="none", space=SPACE, seed=1)
+        late = run(opened, boundary, reports=learns)[15:]
         failures[learns] = sum(rate > boundary for rate in late)
     assert failures[True] < failures[False]
 

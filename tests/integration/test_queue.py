@@ -472,3 +472,39 @@ def test_workers_in_parallel_draw_distinct_points_of_a_finite_space(storage_url:
         drawn = [point for points in pool.map(work, "abcd") for point in points]
     assert len(drawn) == 20
     assert len(set(drawn)) == 20
+
+
+# ── what a worker reads ──
+
+
+def test_a_worker_reads_all_but_the_rest_of_the_budget(storage_url: str) -> None:
+    given = {"mask_ratio": 0.25, "lpa_iterations": 7, "temperature": 0.5, "learning_rate": 2e-5}
+    opened, other = make(storage_url, trials=8, first_trials=["published", given]), join(storage_url)
+    opened.storage.leaves_out_unclaimed = True
+
+    def seen() -> str:
+        trials = opened.optuna_study().get_trials(deepcopy=False)
+        assert [t.number for t in trials] == list(range(len(trials)))
+        return "".join(t.state.name[0] for t in trials)
+
+    assert seen() == "WW", "queued points are there before anyone claims them"
+    first = claim(other.storage, other.study_id, "a")
+    assert first is not None
+    assert seen() == "RW"
+    for _ in range(3):
+        finish(other, 0.5)
+    assert seen() == "RCCC"
+    assert give_back(other.storage, first)
+    assert seen() == "WCCC", "a trial that waits again is still there"
+    fresh = join(storage_url)
+    fresh.storage.leaves_out_unclaimed = True
+    assert [t.state.name[0] for t in fresh.optuna_study().get_trials()] == list("WCCC")
+    assert finish(other, 0.7) == 0
+    assert finish(other, 0.8) == 4
+    for reader in (opened, fresh):
+        trials = reader.optuna_study().get_trials(deepcopy=False)
+        assert [(t.state.name[0], t.value) for t in trials] == [
+            ("C", 0.7), ("C", 0.5), ("C", 0.5), ("C", 0.5), ("C", 0.8),
+        ]  # fmt: skip
+    opened.storage.leaves_out_unclaimed = False
+    assert seen() == "CCCCCWWW"
