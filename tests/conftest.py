@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -71,17 +72,45 @@ def postgres_server() -> Iterator[PostgresServer]:
 
 
 @pytest.fixture
-def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
-    """The URL of a fresh Postgres database, with a password."""
+def postgres_url(postgres_server: PostgresServer, request: pytest.FixtureRequest) -> Iterator[str]:
+    """The URL of a fresh Postgres database, with a password; with tables where the test is marked ``prepared``."""
     postgres_server.start()  # the test before may have ended during an outage
-    with postgres_server.database() as url:
+    prepared = request.node.get_closest_marker("prepared")
+    template = request.getfixturevalue("prepared_postgres") if prepared else "template1"
+    with postgres_server.database(template) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def prepared_postgres(postgres_server: PostgresServer) -> Iterator[str]:
+    """Name of a database with Optuna's tables, to copy: making them takes longer than most tests."""
+    with postgres_server.database() as url:
+        _prepare(url)
+        yield url.rpartition("/")[2]
+
+
+@pytest.fixture(scope="session")
+def prepared_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same as a file."""
+    path = tmp_path_factory.mktemp("prepared") / "study.db"
+    _prepare(f"sqlite:///{path}")
+    return path
+
+
+def _prepare(url: str) -> None:
+    from gloss_tune.study.storage import open_storage
+
+    storage = open_storage(url, create=True)
+    storage.remove_session()
+    storage.engine.dispose()
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
 def storage_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of a fresh database, once for each kind of storage."""
     if request.param == "sqlite":
+        if request.node.get_closest_marker("prepared"):
+            shutil.copyfile(request.getfixturevalue("prepared_sqlite"), tmp_path / "study.db")
         return f"sqlite:///{tmp_path / 'study.db'}"
     url: str = request.getfixturevalue("postgres_url")
     return url

@@ -181,10 +181,14 @@ class PostgresServer:
             self.start()
 
     @contextmanager
-    def database(self) -> Iterator[str]:
-        """A fresh, empty database, gone after the block; gives its URL."""
+    def database(self, template: str = "template1") -> Iterator[str]:
+        """A fresh database, gone after the block; gives its URL.
+
+        Args:
+            template: name of the database to copy, to which nobody may be connected; by default an empty one.
+        """
         name = f"test_{secrets.token_hex(6)}"
-        self._execute("CREATE DATABASE {}", name)
+        self._execute("CREATE DATABASE {} TEMPLATE {}", name, template)
         try:
             yield self.url(name)
         finally:
@@ -256,9 +260,9 @@ class PostgresServer:
             connect_timeout=5,
         )
 
-    def _execute(self, statement: str, name: str) -> None:
+    def _execute(self, statement: str, *names: str) -> None:
         with self._connect() as connection:
-            connection.execute(sql.SQL(statement).format(sql.Identifier(name)))
+            connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
 
 
 def _account() -> str | None:

@@ -24,7 +24,7 @@ from tests.acceptance.conftest import Commands, until
 from tests.acceptance.processes import Process
 from tests.integration.studies import trial_of
 
-pytestmark = pytest.mark.timeout(90)
+pytestmark = [pytest.mark.timeout(90), pytest.mark.prepared]
 SECONDS = 1.5
 
 

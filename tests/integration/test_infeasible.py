@@ -12,6 +12,8 @@ from gloss_tune.study.opened import OpenStudy
 from gloss_tune.study.queue import claim
 from tests.integration.studies import join, make, trial_of
 
+pytestmark = pytest.mark.prepared
+
 SPACE = {"mask_ratio": 0.5, "lpa_iterations": 5, "temperature": {"low": 0.01, "high": 1.0, "log": True}}
 # Optuna 4 stores constraints with all trials where it is to look at any
 FULFILLED = [-1.0] if optuna.__version__.startswith("4.") else None

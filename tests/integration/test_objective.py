@@ -17,6 +17,8 @@ from gloss_tune.study.reading import trials as read_trials
 from gloss_tune.study.shared_storage import LeaseLostError
 from tests.integration.studies import ScriptedRun, age, join, make, reap, trial_of
 
+pytestmark = pytest.mark.prepared
+
 NAN = math.nan
 
 

@@ -21,6 +21,8 @@ from gloss_tune.study.shared_storage import LeaseLostError
 from gloss_tune.study.storage import open_storage
 from tests.integration.studies import METRICS, age, contents, join, make, reap, trial_of
 
+pytestmark = pytest.mark.prepared
+
 LEASE = 30.0
 COMPLETE = Ending(TrialState.COMPLETE, 0.75)
 

@@ -21,6 +21,8 @@ from gloss_tune.study.roster import WorkerEntry, sign_in
 from gloss_tune.study.spec import build_spec
 from tests.integration.studies import METRICS, join, make
 
+pytestmark = pytest.mark.prepared
+
 STATUS = {
     "study",
     "storage",

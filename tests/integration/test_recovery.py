@@ -37,6 +37,8 @@ from gloss_tune.workers.signals import StopFlag
 from gloss_tune.workers.worker import WorkerOptions, work
 from tests.integration.studies import age, join, make, trial_of
 
+pytestmark = pytest.mark.prepared
+
 COMPLETE = Ending(TrialState.COMPLETE, 0.75)
 
 

@@ -11,6 +11,8 @@ from gloss_tune.study.queue import claim, finish, give_back
 from gloss_tune.study.standings import Standing, best_complete, standings
 from tests.integration.studies import make
 
+pytestmark = pytest.mark.prepared
+
 
 def test_standings_agree_with_the_history(storage_url: str) -> None:
     opened = make(storage_url, trials=1100)

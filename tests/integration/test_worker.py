@@ -27,7 +27,7 @@ from gloss_tune.workers.signals import StopFlag
 from gloss_tune.workers.worker import WorkerOptions, work
 from tests.integration.studies import age, join, make, trial_of
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = [pytest.mark.timeout(60), pytest.mark.prepared]
 
 
 def run_worker(opened: OpenStudy, stop: StopFlag | None = None, **options: Any) -> int:
