@@ -108,9 +108,8 @@ def end_process(stop: StopFlag, how: str) -> NoReturn:
         how: for people.
     """
 
-    def say() -> (
-        None
-    ):  # not through the logger: the main thread may hold its lock, blocked on the same stderr
+    def say() -> None:
+        # not through the logger: the main thread may hold its lock, blocked on the same stderr
         with contextlib.suppress(OSError):
             os.write(2, f"{stop.name}: {how}.\n".encode())
 

@@ -1,7 +1,7 @@
 """Everything that can happen to workers, at random and for as long as wanted, and then the sums.
 
 pytest tests/acceptance/test_chaos.py                             about twenty seconds on each storage
-GLOSS_TUNE_CHAOS_SECONDS=600 pytest tests/acceptance/test_chaos.py --timeout 1500
+CHAOS_SECONDS=600 pytest tests/acceptance/test_chaos.py --timeout 1500
 """
 
 from __future__ import annotations

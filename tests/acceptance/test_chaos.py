@@ -9,8 +9,8 @@ import pytest
 from tests.acceptance.chaos import Chaos, check
 from tests.acceptance.conftest import Commands
 
-SECONDS = float(os.environ.get("GLOSS_TUNE_CHAOS_SECONDS", "6"))
-SEED = int(os.environ.get("GLOSS_TUNE_CHAOS_SEED", "0"))
+SECONDS = float(os.environ.get("CHAOS_SECONDS", "6"))
+SEED = int(os.environ.get("CHAOS_SEED", "0"))
 
 
 @pytest.mark.timeout(120 + 4 * SECONDS)
