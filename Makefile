@@ -2,7 +2,7 @@
 # To choose the interpreter: make setup PYTHON=python3.12      To pass on to pytest: make test ARGS="-k losses"
 
 PYTHON ?= python3
-JOBS   ?= 2
+JOBS   ?= 3
 ARGS   ?=
 BIN    := .venv/bin
 STAMP  := .venv/.installed
@@ -36,7 +36,7 @@ $(STAMP): pyproject.toml constraints.txt
 demo: setup ## tune a real small study from start to finish (no download, under two minutes)
 	@$(BIN)/gloss-tune demo
 
-test: setup ## run every test, on two processes (JOBS=N for more)
+test: setup ## run every test, on three processes, which wait as often as they compute (JOBS=N for others)
 	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 check: setup ## lint, formatting and types, as CI does
