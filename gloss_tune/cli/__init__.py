@@ -70,9 +70,8 @@ def main() -> None:
     except BrokenPipeError:  # the reader of our stdout has left, as in 'gloss-tune trials | head'
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except (
-        OSError
-    ) as error:  # the machine's trouble: a full disk, perhaps under our stdout, or missing rights
+    # the machine's trouble: a full disk, perhaps under our stdout, or missing rights
+    except OSError as error:
         if error.errno == errno.ENOSPC and sys.stdout is not None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         _complain(f"{error}; mend that and repeat")

@@ -11,10 +11,10 @@ from optuna.storages._rdb import models
 from optuna.trial import TrialState
 
 from gloss_tune.study.patience import patient
+from gloss_tune.study.queue import Trial
 from gloss_tune.study.shared_storage import SharedStorage
 
-# typed as Any: Optuna declares its tables without the types that an instance's fields have
-_Trial: Any = models.TrialModel
+# typed as Any for the same reason as Trial
 _Value: Any = models.TrialValueModel
 _Attribute: Any = models.TrialUserAttributeModel
 # databases limit the number of a statement's parameters
@@ -42,13 +42,13 @@ def standings(storage: SharedStorage, study_id: int, numbers: Collection[int]) -
     with storage.transaction() as session:
         for first in range(0, len(wanted), _NUMBERS_A_QUERY):
             rows = session.execute(
-                sqlalchemy.select(_Trial.number, _Trial.state, _Attribute.value_json)
+                sqlalchemy.select(Trial.number, Trial.state, _Attribute.value_json)
                 .outerjoin(
-                    _Attribute, (_Attribute.trial_id == _Trial.trial_id) & (_Attribute.key == "attempts")
+                    _Attribute, (_Attribute.trial_id == Trial.trial_id) & (_Attribute.key == "attempts")
                 )
                 .where(
-                    _Trial.study_id == study_id,
-                    _Trial.number.in_(wanted[first : first + _NUMBERS_A_QUERY]),
+                    Trial.study_id == study_id,
+                    Trial.number.in_(wanted[first : first + _NUMBERS_A_QUERY]),
                 )
             )
             found.update({number: Standing(state, int(attempts or 0)) for number, state, attempts in rows})
@@ -60,10 +60,10 @@ def best_complete(storage: SharedStorage, study_id: int, count: int) -> list[tup
     """Number and value of the ``count`` complete trials with the highest values, of equal ones the earlier first."""
     with storage.transaction() as session:
         rows = session.execute(
-            sqlalchemy.select(_Trial.number, _Value.value)
-            .join(_Value, _Value.trial_id == _Trial.trial_id)
-            .where(_Trial.study_id == study_id, _Trial.state == TrialState.COMPLETE)
-            .order_by(_Value.value.desc(), _Trial.number)
+            sqlalchemy.select(Trial.number, _Value.value)
+            .join(_Value, _Value.trial_id == Trial.trial_id)
+            .where(Trial.study_id == study_id, Trial.state == TrialState.COMPLETE)
+            .order_by(_Value.value.desc(), Trial.number)
             .limit(count)
         )
         return [(number, value) for number, value in rows]

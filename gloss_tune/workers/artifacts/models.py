@@ -65,11 +65,8 @@ def keep_model(
         with whole_folder(target, f".attempt-{claimed.attempt}") as folder:
             _write(folder, run, _description(opened, claimed, run, ending, classes))
             _make_room(target, claimed.attempt)
-    except (
-        OSError,
-        RuntimeError,
-        SafetensorError,
-    ) as error:  # three writers, each with its own for a full disk
+    # three writers, each with its own for a full disk
+    except (OSError, RuntimeError, SafetensorError) as error:
         logger.warning("Trial %d: its model could not be kept (%s).", claimed.number, error)
 
 

@@ -1,15 +1,12 @@
 import errno
 import pickle
-import resource
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
 
 from gloss_tune.finetune.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from tests.disks import no_file_larger_than
 
 STATE = {
     "weights": {"a": torch.arange(500, dtype=torch.float32), "b": torch.zeros(2, 3, dtype=torch.bfloat16)},
@@ -99,19 +96,6 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
         save_checkpoint(path, STATE)
     assert load_checkpoint(path) == PLAIN
     assert [file.name for file in tmp_path.iterdir()] == ["checkpoint"]
-
-
-@contextmanager
-def no_file_larger_than(size: int) -> Iterator[None]:
-    """What a full disk looks like from inside: a write fails half-way through a file."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, handler)
 
 
 @pytest.mark.parametrize("part", [0.0, 0.001, 0.1, 0.5, 0.9, 0.999])
