@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shutil
 import socket
 import sqlite3
@@ -249,6 +250,18 @@ def test_sqlite_on_a_network_file_system(url: str, monkeypatch: pytest.MonkeyPat
     assert look_at_storage(url.replace("study.db", "other.db")).state == "warning", (
         "before the file is made, too"
     )
+
+
+def test_a_file_that_this_user_may_only_read(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(url)
+    access = os.access
+    refused = tmp_path / "study.db"
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != refused and access(path, mode))
+    finding = failed(examine(url), "storage")
+    assert "may only read it" in finding.found
+    assert "permissions" in (finding.advice or "")
 
 
 def test_a_lock_that_nobody_gives_back(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

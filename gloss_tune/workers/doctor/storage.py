@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 import statistics
 import time
@@ -79,6 +80,11 @@ def _look_at_sqlite(url: URL) -> Finding[Place]:
     around = f"{filesystem_kind(path) or 'file system unknown'}, {size(free)} free"
     found = f"{path} does not exist yet, and can be made; {around}"
     if path.exists():
+        if not os.access(
+            path, os.W_OK
+        ):  # SQLite itself locks such a file without a word, and fails at the first write
+            advice = "give it to the workers' user, or mend its permissions"
+            return Finding(f"{path}: this user may only read it", "failed", advice)
         try:
             seconds, journal, place = _probe_sqlite(path)
         except sqlite3.Error as error:
