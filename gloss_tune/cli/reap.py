@@ -47,15 +47,12 @@ def reap(
     from gloss_tune.logging import logger
     from gloss_tune.study.opened import artifacts_folder, open_study
     from gloss_tune.study.recovery import requeue_failed, requeue_lost
-    from gloss_tune.workers.artifacts.checkpoints import delete_left_overs
-    from gloss_tune.workers.artifacts.models import forget_worse
+    from gloss_tune.workers.artifacts.tidy import tidy
 
     opened = open_study(storage, study)
     lost = requeue_lost(opened, all_running=all_running)
     again = requeue_failed(opened.storage, opened.study_id) if failed else []
-    folder = artifacts_folder(storage, artifacts)
-    delete_left_overs(folder, opened)
-    forget_worse(opened, folder)
+    tidy(artifacts_folder(storage, artifacts), opened)
     if format is Format.json:
         emit(to_json({"study": opened.name, "requeued": [*lost.requeued, *again], "given_up": lost.given_up}))
         return

@@ -26,9 +26,10 @@ from gloss_tune.study.queue import Claim, claim, give_back
 from gloss_tune.study.roster import WorkerEntry, sign_out
 from gloss_tune.study.shared_storage import LeaseLostError
 from gloss_tune.wording import count
-from gloss_tune.workers.artifacts.checkpoints import TrialCheckpoint, delete_left_overs
-from gloss_tune.workers.artifacts.models import drop_model, forget_worse, keep_model
+from gloss_tune.workers.artifacts.checkpoints import TrialCheckpoint
+from gloss_tune.workers.artifacts.models import drop_model, keep_model
 from gloss_tune.workers.artifacts.store import leave_marker, upload_epochs
+from gloss_tune.workers.artifacts.tidy import tidy
 from gloss_tune.workers.lease import LeaseKeeper
 from gloss_tune.workers.real import RealRuns
 from gloss_tune.workers.shutdown import Shutdown
@@ -122,7 +123,7 @@ class _Worker:
         try:
             with self._shutdown, self._keeper:
                 leave_marker(self._options.artifacts, self._opened.name)
-                self._tidy()
+                tidy(self._options.artifacts, self._opened)
                 while not self._time_to_leave(finished):
                     claimed = self._claim()
                     if claimed is None:
@@ -141,7 +142,7 @@ class _Worker:
                             f"{ending.reason}. The worker stops; waiting trials are untouched. "
                             "See the traceback above"
                         )
-                self._tidy()
+                tidy(self._options.artifacts, self._opened)
         except StorageLostError as error:
             if not self._shutdown.requested:
                 raise
@@ -225,7 +226,7 @@ class _Worker:
             give_back(self._opened.storage, claimed)
             self._opened.storage.let_go(claimed.trial_id)
             self._keeper.watch(None, self._device)
-            self._tidy()
+            tidy(self._options.artifacts, self._opened)
         logger.info("Trial %d%s: %s", claimed.number, again, _ended(ending, self._opened.spec.metric))
         return ending
 
@@ -254,11 +255,6 @@ class _Worker:
         if self._real.latest is not None:
             artifacts = self._options.artifacts
             keep_model(self._opened, artifacts, claimed, self._real.latest, ending, self._real.classes)
-
-    def _tidy(self) -> None:
-        """Remove what nobody needs any more, whichever worker left it."""
-        delete_left_overs(self._options.artifacts, self._opened)
-        forget_worse(self._opened, self._options.artifacts)
 
     def _check(self, claimed: Claim) -> None:
         """Between two steps: is there a reason to drop the trial, have other workers come or gone?"""

@@ -1,0 +1,15 @@
+"""Remove from the artifacts folder what a study needs no more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gloss_tune.study.opened import OpenStudy
+from gloss_tune.workers.artifacts.checkpoints import delete_left_overs
+from gloss_tune.workers.artifacts.models import forget_worse
+
+
+def tidy(artifacts: Path, opened: OpenStudy) -> None:
+    """Remove what nobody needs any more, whichever worker left it. Any process may do it at any time."""
+    delete_left_overs(artifacts, opened)
+    forget_worse(opened, artifacts)
