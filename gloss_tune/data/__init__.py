@@ -1,6 +1,6 @@
 """Data sets: by name or from the user's files, checked, fingerprinted, tokenised once, dealt into batches."""
 
-from gloss_tune.data.batches import collate, epoch_batches
+from gloss_tune.data.batches import concatenate, epoch_batches
 from gloss_tune.data.cache import cache_dir
 from gloss_tune.data.dataset import Split, TextDataset
 from gloss_tune.data.download import fetch, locate
@@ -16,7 +16,7 @@ __all__ = [
     "TextDataset",
     "TokenizedSplit",
     "cache_dir",
-    "collate",
+    "concatenate",
     "epoch_batches",
     "fetch",
     "load_dataset",

@@ -93,23 +93,20 @@ def _groups(
     return sorted(shuffled, key=len, reverse=True), singles
 
 
-def collate(
-    tokens: TokenizedSplit, indices: NDArray[np.int64], pad_id: int
+def concatenate(
+    tokens: TokenizedSplit, indices: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Token ids of some documents as a rectangle, padded to the longest of these.
+    """Token ids of some documents end to end, without padding.
 
     Args:
         tokens: the split.
         indices: int64 (b,), b >= 1.
-        pad_id: the tokenizer's ``pad_token_id``.
 
     Returns:
-        ``input_ids`` int64 (b, L), and ``attention_mask`` int64 (b, L), 1 where there is a token.
+        ``input_ids`` int64 (T,), and int64 (b,), the tokens of each document.
     """
     starts = tokens.offsets[indices]
     lengths = tokens.offsets[indices + 1] - starts
-    columns = np.arange(lengths.max())
-    mask = columns < lengths[:, None]  # (b, L)
-    input_ids = np.full(mask.shape, pad_id, dtype=np.int64)
-    input_ids[mask] = tokens.ids[(starts[:, None] + columns)[mask]]
-    return input_ids, mask.astype(np.int64)
+    ends = np.cumsum(lengths)
+    places = np.arange(ends[-1]) + np.repeat(starts - (ends - lengths), lengths)
+    return tokens.ids[places].astype(np.int64), lengths

@@ -7,15 +7,20 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-# Padded tokens that go through the encoder at once. On a CPU small rectangles waste least padding and stay in
-# its caches; a GPU needs many tokens to be busy.
-_DEFAULT_TOKENS = {"cpu": 1024, "cuda": 32768}
+from gloss_tune.encoder import Encoder
+
+# Tokens that go through the encoder at once, counted with padding to the longest document. On a CPU they are many
+# enough for the matrix products and few enough for the caches; an encoder that pads wastes least in small
+# rectangles. A GPU needs many tokens to be busy.
+_DEFAULT_TOKENS = {"cpu": 4096, "cuda": 32768}
+_PADDED_CPU_TOKENS = 1024
 _OTHER_DEVICES = 4096
 
 
-def default_chunk_tokens(device_type: str) -> int:
-    """Padded tokens that best go through the encoder at once, as long as memory suffices."""
-    return _DEFAULT_TOKENS.get(device_type, _OTHER_DEVICES)
+def default_chunk_tokens(encoder: Encoder) -> int:
+    """Padded tokens that best go through an encoder at once, as long as memory suffices."""
+    most = _DEFAULT_TOKENS.get(encoder.device.type, _OTHER_DEVICES)
+    return most if encoder.packs or encoder.device.type != "cpu" else min(most, _PADDED_CPU_TOKENS)
 
 
 def chunks(lengths: NDArray[np.int64], max_tokens: int) -> Iterator[slice]:
@@ -41,19 +46,18 @@ class ChunkLimit:
     """The most padded tokens of a chunk: the device's best, and less each time that its memory runs short.
 
     Args:
-        device_type: ``cpu``, ``cuda``, ….
+        encoder: with its device.
     """
 
-    def __init__(self, device_type: str) -> None:
-        self._device_type = device_type
+    def __init__(self, encoder: Encoder) -> None:
+        self._default = default_chunk_tokens(encoder)
         #: what memory allowed; None until it ran short
         self.lowered: int | None = None
 
     @property
     def tokens(self) -> int:
         """The most padded tokens of a chunk; a longer document is a chunk of its own."""
-        lowered = self.lowered
-        return default_chunk_tokens(self._device_type) if lowered is None else lowered
+        return self._default if self.lowered is None else self.lowered
 
     def halve(self, lengths: NDArray[np.int64]) -> bool:
         """Allow half of what the largest chunk of these documents has now.

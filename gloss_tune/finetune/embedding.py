@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gloss_tune.data import TokenizedSplit, collate
+from gloss_tune.data import TokenizedSplit, concatenate
 from gloss_tune.encoder import Encoder
+from gloss_tune.encoder.layout import from_numpy
 from gloss_tune.finetune.chunking import ChunkLimit, chunks, default_chunk_tokens
 from gloss_tune.finetune.memory import OutOfMemory, attempt, device_memory_error, free_memory
 from gloss_tune.logging import logger
@@ -40,13 +41,14 @@ def embed_documents(
         float32 (B, D), not normalised, on the encoder's device.
     """
     lengths = tokens.offsets[documents + 1] - tokens.offsets[documents]
-    limit = chunk_tokens or default_chunk_tokens(encoder.device.type)
+    limit = chunk_tokens or default_chunk_tokens(encoder)
     return torch.cat([embed_chunk(encoder, tokens, documents[chunk]) for chunk in chunks(lengths, limit)])
 
 
 def embed_chunk(encoder: Encoder, tokens: TokenizedSplit, documents: NDArray[np.int64]) -> Tensor:
-    """Pooled embeddings (b, D) of some documents at once, padded to the longest of them."""
-    return encoder.embed(*_inputs(encoder, tokens, documents))
+    """Pooled embeddings (b, D) of some documents at once, longest first."""
+    input_ids, lengths = concatenate(tokens, documents)
+    return encoder.embed(from_numpy(input_ids, encoder.device), lengths)
 
 
 @torch.inference_mode()
@@ -69,7 +71,7 @@ def embed_split(
     Raises:
         DeviceMemoryError: memory does not suffice for one document.
     """
-    limit = limit or ChunkLimit(encoder.device.type)
+    limit = limit or ChunkLimit(encoder)
     longest_first = np.argsort(-tokens.lengths, kind="stable")
     training = encoder.model.training
     encoder.model.eval()
@@ -118,12 +120,3 @@ def _embed_within_memory(
             limit.tokens,
         )
     return outcome
-
-
-def _inputs(encoder: Encoder, tokens: TokenizedSplit, documents: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-    input_ids, attention_mask = map(torch.from_numpy, collate(tokens, documents, encoder.pad_id))
-    device = encoder.device
-    if device.type == "cuda":
-        # from pinned memory the copy runs beside the computation instead of waiting for it
-        input_ids, attention_mask = input_ids.pin_memory(), attention_mask.pin_memory()
-    return input_ids.to(device, non_blocking=True), attention_mask.to(device, non_blocking=True)

@@ -91,8 +91,7 @@ class Finetune:
         nn.init.zeros_(self.head.bias)
         self._optimizer = build_optimizer(self.config, self.encoder.model, self.head)
         self._trained = [p for group in self._optimizer.param_groups for p in group["params"]]
-        device_type = self.encoder.device.type
-        self._limits = {name: ChunkLimit(device_type) for name in ("training", "evaluation")}
+        self._limits = {name: ChunkLimit(self.encoder) for name in ("training", "evaluation")}
         self._gradients = BatchGradients(
             self.encoder,
             self._train,

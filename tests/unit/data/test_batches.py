@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gloss_tune.data import TokenizedSplit, collate, epoch_batches
+from gloss_tune.data import TokenizedSplit, concatenate, epoch_batches
 
 
 def deal(labels, batch_size, *, seed=0, epoch=0):
@@ -107,18 +107,13 @@ def test_a_batch_of_one_is_refused():
         deal([0, 1, 0], 1)
 
 
-def test_collate_pads_to_the_longest_of_these():
+def test_concatenate_lays_documents_end_to_end():
     rows = [[7, 8, 9, 10], [5], [6, 4, 3]]
     tokens = TokenizedSplit(
         np.concatenate(rows).astype(np.int32), np.array([0, 4, 5, 8]), np.array([0, 1, 0])
     )
-    input_ids, attention_mask = collate(tokens, np.array([2, 1]), pad_id=99)
-    assert input_ids.tolist() == [[6, 4, 3], [5, 99, 99]]
-    assert attention_mask.tolist() == [[1, 1, 1], [1, 0, 0]]
-    assert input_ids.dtype == attention_mask.dtype == np.int64
-    assert collate(tokens, np.array([0]), pad_id=0)[0].tolist() == [rows[0]]
-
-
-def test_collate_keeps_a_token_that_equals_the_padding():
-    tokens = TokenizedSplit(np.array([0, 5, 0], dtype=np.int32), np.array([0, 2, 3]), np.array([0, 1]))
-    assert collate(tokens, np.array([0, 1]), pad_id=0)[1].tolist() == [[1, 1], [1, 0]]
+    input_ids, lengths = concatenate(tokens, np.array([2, 1]))
+    assert input_ids.tolist() == [6, 4, 3, 5]
+    assert lengths.tolist() == [3, 1]
+    assert input_ids.dtype == lengths.dtype == np.int64
+    assert concatenate(tokens, np.array([1, 0, 1]))[0].tolist() == [5, 7, 8, 9, 10, 5]

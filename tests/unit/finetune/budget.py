@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from gloss_tune.encoder import Encoder
@@ -79,9 +81,9 @@ def memory_for(
     budget = Budget(tokens, error)
     whole = Encoder.embed
 
-    def embed(self: Encoder, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        held = _Held(budget, input_ids.numel())
-        return _Activations.apply(whole(self, input_ids, attention_mask), held)
+    def embed(self: Encoder, input_ids: Tensor, lengths: NDArray[np.int64]) -> Tensor:
+        held = _Held(budget, len(lengths) * int(lengths[0]))
+        return _Activations.apply(whole(self, input_ids, lengths), held)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Encoder, "embed", embed)

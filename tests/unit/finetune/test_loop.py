@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from gloss_tune.encoder import Encoder
@@ -238,10 +239,10 @@ def finetune_after(encoder: Encoder) -> dict[str, Tensor]:
 def test_a_non_finite_gradient_is_named(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = 0
 
-    def spoiled(self: Encoder, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+    def spoiled(self: Encoder, input_ids: Tensor, lengths: NDArray[np.int64]) -> Tensor:
         nonlocal calls
         calls += 1
-        embeddings = whole(self, input_ids, attention_mask)
+        embeddings = whole(self, input_ids, lengths)
         if calls == 3:
             embeddings.register_hook(lambda gradient: gradient * math.nan)
         return embeddings
@@ -255,7 +256,7 @@ def test_a_non_finite_gradient_is_named(encoder: Encoder, monkeypatch: pytest.Mo
 def test_out_of_memory_is_named(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
     held: list[weakref.ref[Tensor]] = []
 
-    def full(self: Encoder, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+    def full(self: Encoder, input_ids: Tensor, lengths: NDArray[np.int64]) -> Tensor:
         activations = torch.ones(3)
         held.append(weakref.ref(activations))
         raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
@@ -267,7 +268,7 @@ def test_out_of_memory_is_named(encoder: Encoder, monkeypatch: pytest.MonkeyPatc
 
 
 def test_other_errors_of_torch_stay_what_they_are(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(self: Encoder, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+    def broken(self: Encoder, input_ids: Tensor, lengths: NDArray[np.int64]) -> Tensor:
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
     monkeypatch.setattr(Encoder, "embed", broken)
@@ -281,10 +282,10 @@ def test_each_document_passes_the_encoder_once_a_step(
     seen = 0
     whole = Encoder.embed
 
-    def counted(self: Encoder, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+    def counted(self: Encoder, input_ids: Tensor, lengths: NDArray[np.int64]) -> Tensor:
         nonlocal seen
-        seen += len(input_ids)
-        return whole(self, input_ids, attention_mask)
+        seen += len(lengths)
+        return whole(self, input_ids, lengths)
 
     monkeypatch.setattr(Encoder, "embed", counted)
     list(finetune(encoder, epochs=1).epochs())

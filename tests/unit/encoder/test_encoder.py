@@ -8,13 +8,13 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 import torch
 from huggingface_hub import constants
 from sentence_transformers import SentenceTransformer
 
-from gloss_tune import encoder as encoder_module
-from gloss_tune.encoder import Encoder, resolve_encoder
+from gloss_tune.encoder import Encoder, resolve, resolve_encoder
 from gloss_tune.errors import EncoderError
 from tests.unit.finetune.tiny import write_encoder
 
@@ -51,9 +51,10 @@ def put_into_package(monkeypatch: pytest.MonkeyPatch, root: Path, folder: Path) 
     return root / "model"
 
 
-def batch(encoder: Encoder) -> tuple[torch.Tensor, torch.Tensor]:
-    tokens = encoder.tokenizer(TEXTS, padding=True, return_tensors="pt")
-    return tokens["input_ids"], tokens["attention_mask"]
+def batch(encoder: Encoder) -> tuple[torch.Tensor, np.ndarray]:
+    """The texts' tokens end to end, and how many each has."""
+    rows = encoder.tokenizer(TEXTS)["input_ids"]
+    return torch.tensor([token for row in rows for token in row]), np.array([len(row) for row in rows])
 
 
 def test_a_folder_resolves_to_itself(folder: Path) -> None:
@@ -84,7 +85,7 @@ def test_the_fingerprint_is_of_what_the_encoder_computes(folder: Path, tmp_path:
 def test_a_missing_folder_is_refused_without_asking_the_hub(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(encoder_module, "_downloaded_folder", lambda name: pytest.fail("asked the Hub"))
+    monkeypatch.setattr(resolve, "_downloaded_folder", lambda name: pytest.fail("asked the Hub"))
     with pytest.raises(EncoderError, match="check the path"):
         resolve_encoder(name)
 
@@ -144,11 +145,11 @@ def test_the_package_is_used_only_with_the_published_weights(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     model = put_into_package(monkeypatch, tmp_path / "package", folder)
-    with pytest.raises(EncoderError, match=encoder_module._PACKAGED_SHA256):
+    with pytest.raises(EncoderError, match=resolve._PACKAGED_SHA256):
         resolve_encoder(name)
     published = hashlib.sha256((model / "model.safetensors").read_bytes()).hexdigest()
-    monkeypatch.setattr(encoder_module, "_PACKAGED_SHA256", published)
-    monkeypatch.setattr(encoder_module, "_downloaded_folder", lambda name: pytest.fail("asked the Hub"))
+    monkeypatch.setattr(resolve, "_PACKAGED_SHA256", published)
+    monkeypatch.setattr(resolve, "_downloaded_folder", lambda name: pytest.fail("asked the Hub"))
     assert resolve_encoder(name).path == model
 
 
@@ -190,13 +191,11 @@ def test_pools_as_the_folder_says_and_does_not_normalise(
         SentenceTransformer(modules=modules, device="cpu").save(str(path), create_model_card=False)
     encoder = Encoder.load(resolve_encoder(str(path)), max_length=16)
     encoder.model.eval()
-    ids, mask = batch(encoder)
+    ids, lengths = batch(encoder)
     with torch.no_grad():
-        embeddings = encoder.embed(ids, mask)
-        for row, (row_ids, row_mask) in enumerate(zip(ids, mask, strict=True)):
-            states = (
-                encoder.model[0].auto_model(input_ids=row_ids[row_mask.bool()][None]).last_hidden_state[0]
-            )
+        embeddings = encoder.embed(ids, lengths)
+        for row, row_ids in enumerate(ids.split(lengths.tolist())):
+            states = encoder.model[0].auto_model(input_ids=row_ids[None]).last_hidden_state[0]
             expected = {"cls": states[0], "max": states.amax(dim=0)}.get(pooling or "", states.mean(dim=0))
             torch.testing.assert_close(embeddings[row], expected, atol=1e-5, rtol=1e-5)
     assert embeddings.dtype == torch.float32

@@ -1,0 +1,115 @@
+"""Documents laid end to end: where each one is, and which ones attention computes together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+# Documents that attention computes together are padded to their longest: at least so long is each of them …
+_SHORTEST = 0.75
+# … and so many scores of one head have they at most, which a core's cache holds for all heads.
+_SCORES = 1 << 16
+
+
+@dataclass(frozen=True)
+class Run:
+    """Documents of similar length, one after the other, that attention sees as one rectangle.
+
+    Args:
+        tokens: where they lie among all tokens.
+        documents: b.
+        longest: L.
+        real: int64, where in the rectangle (b · L) the real tokens are, in their order; None if all are.
+        bias: float32 (b, 1, L), 0 for a real token, minus infinity for padding; None if there is none.
+    """
+
+    tokens: slice
+    documents: int
+    longest: int
+    real: Tensor | None
+    bias: Tensor | None
+
+
+class Layout:
+    """Documents without padding, longest first.
+
+    Args:
+        lengths: int64 (B,), tokens of each document, at least 1, falling.
+        device: of the tensors made here.
+    """
+
+    def __init__(self, lengths: NDArray[np.int64], device: torch.device) -> None:
+        self.lengths = lengths
+        self.device = device
+        self.longest = int(lengths[0])
+        self.shortest = int(lengths[-1])
+
+    @cached_property
+    def offsets(self) -> NDArray[np.int64]:
+        """int64 (B + 1,): document i is at ``[offsets[i], offsets[i + 1])``."""
+        return np.concatenate([[0], np.cumsum(self.lengths)])
+
+    @cached_property
+    def offsets_on_device(self) -> Tensor:
+        """As :attr:`offsets`."""
+        return from_numpy(self.offsets, self.device)
+
+    @cached_property
+    def positions(self) -> Tensor:
+        """int64 (T,), each token's place in its document, from 0."""
+        total = int(self.offsets[-1])
+        return from_numpy(np.arange(total) - np.repeat(self.offsets[:-1], self.lengths), self.device)
+
+    @cached_property
+    def runs(self) -> list[Run]:
+        """All documents, cut for attention on a CPU."""
+        return [self._run(documents) for documents in _similar(self.lengths)]
+
+    def unpacked(self, states: Tensor) -> tuple[Tensor, Tensor]:
+        """States of the tokens (T, D) as a rectangle (B, L, D) of zeros elsewhere, and its int64 mask (B, L)."""
+        mask = np.arange(self.longest) < self.lengths[:, None]
+        place = from_numpy(np.flatnonzero(mask), self.device)
+        padded = states.new_zeros(mask.size, states.shape[1]).index_copy(0, place, states)
+        return padded.view(*mask.shape, -1), from_numpy(mask.astype(np.int64), self.device)
+
+    def _run(self, documents: slice) -> Run:
+        tokens = slice(int(self.offsets[documents.start]), int(self.offsets[documents.stop]))
+        lengths = self.lengths[documents]
+        count, longest = len(lengths), int(lengths[0])
+        if lengths[-1] == longest:
+            return Run(tokens, count, longest, None, None)
+        mask = np.arange(longest) < lengths[:, None]
+        bias = np.where(mask, np.float32(0), np.float32(-np.inf))[:, None]
+        return Run(
+            tokens,
+            count,
+            longest,
+            from_numpy(np.flatnonzero(mask), self.device),
+            from_numpy(bias, self.device),
+        )
+
+
+def _similar(lengths: NDArray[np.int64]) -> Iterator[slice]:
+    start = 0
+    while start < len(lengths):
+        longest = int(lengths[start])
+        similar = int(np.searchsorted(-lengths, -_SHORTEST * longest, side="right"))
+        stop = min(similar, start + max(1, _SCORES // longest**2))
+        yield slice(start, stop)
+        start = stop
+
+
+def from_numpy(array: NDArray[Any], device: torch.device) -> Tensor:
+    """A tensor on a device, without a wait for it."""
+    tensor = torch.from_numpy(array)
+    if device.type == "cuda":
+        # from pinned memory the copy runs beside the computation instead of waiting for it
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
