@@ -141,12 +141,41 @@ class SharedStorage(RDBStorage):
         if attempt is None:
             super().check_trial_is_updatable(trial_id, trial_state)
             return
-        session = self.scoped_session()
-        trial = models.TrialModel.find_or_raise_by_id(trial_id, session, for_update=True)
-        session.refresh(trial)
-        if trial.state != TrialState.RUNNING or number_attribute(session, trial_id, "attempts") != attempt:
+        self._check_held(self.scoped_session(), trial_id, attempt)
+
+    def _check_held(self, session: Session, trial_id: int, attempt: int) -> None:
+        """In one statement, since it is part of every write; on Postgres it locks the row of the trial alone."""
+        trial, attribute = models.TrialModel, models.TrialUserAttributeModel
+        attempts = sqlalchemy.select(attribute.value_json).where(
+            attribute.trial_id == trial_id, attribute.key == "attempts"
+        )
+        found = session.execute(
+            sqlalchemy.select(trial.number, trial.state, attempts.scalar_subquery().label("attempts"))
+            .where(trial.trial_id == trial_id)
+            .with_for_update()
+        ).one_or_none()
+        if found is None or found.state != TrialState.RUNNING or int(found.attempts or 0) != attempt:
+            which = "" if found is None else f" {found.number}"
             raise LeaseLostError(
-                f"The lease on trial {trial.number} was lost (attempt {attempt}); its result is dropped"
+                f"The lease on trial{which} was lost (attempt {attempt}); its result is dropped"
+            )
+
+    @patient
+    def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
+        """As Optuna's, in three statements instead of nine: a worker waits for it after every epoch."""
+        attempt = self._held.get(trial_id)
+        if attempt is None:
+            super().set_trial_intermediate_value(trial_id, step, intermediate_value)
+            return
+        report = models.TrialIntermediateValueModel
+        value, kind = report.intermediate_value_to_stored_repr(intermediate_value)
+        with self.transaction() as session:
+            self._check_held(session, trial_id, attempt)
+            session.execute(sqlalchemy.delete(report).where(report.trial_id == trial_id, report.step == step))
+            session.execute(
+                sqlalchemy.insert(report).values(
+                    trial_id=trial_id, step=step, intermediate_value=value, intermediate_value_type=kind
+                )
             )
 
     @patient
@@ -225,7 +254,9 @@ def _has_param(name: str, value: float) -> sqlalchemy.ColumnElement[bool]:
 
 # What Optuna itself asks of a storage on our behalf waits as well; repeating any of these does no harm.
 _NOT_REPEATABLE = {"create_new_study", "create_new_trial", "delete_study", "set_trial_state_values"}
-for _name in (*sorted(BaseStorage.__abstractmethods__ - _NOT_REPEATABLE), "get_best_trial"):
+for _name in (
+    {*BaseStorage.__abstractmethods__, "get_best_trial"} - _NOT_REPEATABLE - vars(SharedStorage).keys()
+):
     setattr(SharedStorage, _name, patient(getattr(RDBStorage, _name)))
 
 

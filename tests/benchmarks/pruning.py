@@ -1,0 +1,129 @@
+"""What pruning saves: studies replayed from recorded learning curves of real trials.
+
+The curves are those of random trials, trained to the end (``results/*_curves``). A replay walks through them in an
+order drawn by its seed and asks Optuna's pruner, as a worker does, after every epoch; what a trial costs is the epochs
+it was let run. Random search is the same walk without a pruner, so that both see the same trials.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+from optuna.trial import TrialState
+
+from gloss_tune.study.samplers import build_pruner
+from gloss_tune.study.spec import StudySpec, build_spec
+from tests.benchmarks.table import Row
+
+RESULTS = Path(__file__).resolve().parents[2] / "results"
+SEEDS = range(5)
+TRIALS = 30
+PRUNERS = ("median", "hyperband")
+
+#: one score an epoch
+Curve = Sequence[float]
+
+
+@dataclass(frozen=True)
+class Replay:
+    """One study, replayed.
+
+    Args:
+        costs: epochs that were paid when each trial had ended.
+        bests: the best score of a complete trial so far, minus infinity before the first.
+    """
+
+    costs: list[int]
+    bests: list[float]
+
+    def cost_to_reach(self, score: float) -> int | None:
+        """Epochs until a complete trial had that score; None if none did."""
+        return next((c for c, best in zip(self.costs, self.bests, strict=True) if best >= score), None)
+
+    def best_within(self, epochs: int) -> float:
+        """The best score for that many epochs."""
+        return max(
+            (best for c, best in zip(self.costs, self.bests, strict=True) if c <= epochs),
+            default=float("-inf"),
+        )
+
+
+def rows(quick: bool) -> list[Row]:
+    """Cost and outcome of each pruner against random search; the same with ``quick``, since nothing is trained.
+
+    Raises:
+        FileNotFoundError: no recorded curves are there.
+    """
+    found = sorted(RESULTS.glob("*_curves/curves.json"))
+    if not found:
+        raise FileNotFoundError("no recorded curves (results/*_curves/curves.json)")
+    recorded = json.loads(found[-1].read_text(encoding="utf-8"))
+    curves = [trial["scores"] for trial in recorded["trials"]]
+    seeds = SEEDS[:2] if quick else SEEDS
+    table = []
+    for pruner in PRUNERS:
+        spec = build_spec(
+            {"dataset": recorded["dataset"], "pruner": pruner, "train": {"epochs": len(curves[0])}}
+        )
+        costs, random_costs, scores, random_scores = [], [], [], []
+        for seed in seeds:
+            order = random.Random(seed).sample(curves, len(curves))
+            unpruned, pruned = replay(order, None, seed), replay(order, spec, seed)
+            goal = unpruned.bests[TRIALS - 1]
+            random_costs.append(unpruned.costs[TRIALS - 1])
+            # never reached: all that the recorded trials cost, which is less than it would have taken
+            costs.append(pruned.cost_to_reach(goal) or pruned.costs[-1])
+            random_scores.append(goal)
+            scores.append(pruned.best_within(unpruned.costs[TRIALS - 1]))
+        peer = f"random search, {TRIALS} trials"
+        what = f"{recorded['dataset']}, {len(curves)} recorded trials, {pruner}"
+        table += [
+            Row("pruning", f"{what}: to its best score", "epochs", costs, peer, random_costs, "below 1"),
+            Row(
+                "pruning",
+                f"{what}: best score at equal cost",
+                "macro-F1",
+                scores,
+                peer,
+                random_scores,
+                "at least 1",
+            ),
+        ]
+    return table
+
+
+def replay(curves: Sequence[Curve], spec: StudySpec | None, seed: int) -> Replay:
+    """A study over these trials in this order.
+
+    Args:
+        curves: one a trial.
+        spec: names the pruner; None to run every trial to its end.
+        seed: of hyperband's brackets, which it deals by the study's name.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    pruner = optuna.pruners.NopPruner() if spec is None else build_pruner(spec)
+    study = optuna.create_study(
+        direction="maximize", pruner=pruner, sampler=optuna.samplers.RandomSampler(seed=0)
+    )
+    costs, bests, paid, best = [], [], 0, float("-inf")
+    for curve in curves:
+        trial = study.ask()
+        pruned = False
+        for epoch, score in enumerate(curve, start=1):
+            paid += 1
+            trial.report(score, step=epoch)
+            if pruned := trial.should_prune():
+                break
+        if pruned:
+            study.tell(trial, state=TrialState.PRUNED)
+        else:
+            study.tell(trial, max(curve))
+            best = max(best, max(curve))
+        costs.append(paid)
+        bests.append(best)
+    return Replay(costs, bests)
