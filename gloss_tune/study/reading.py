@@ -12,10 +12,13 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from gloss_tune.errors import GlossTuneError
+from gloss_tune.errors import GlossTuneError, InputError
 from gloss_tune.study.budget import counts, stop_reason
+from gloss_tune.study.history import Brief, read_briefly, read_trials, reported_epochs
 from gloss_tune.study.opened import OpenStudy
+from gloss_tune.study.patience import patient
 from gloss_tune.study.roster import WorkerEntry, present
+from gloss_tune.study.shared_storage import SharedStorage
 from gloss_tune.study.space import Value, unused_by
 from gloss_tune.study.spec import StudySpec
 
@@ -34,7 +37,7 @@ def status(opened: OpenStudy) -> dict[str, Any]:
     """How a study stands."""
     history = _history(opened)  # once, so that all figures are of one moment
     trials = _counted(history)
-    best = _best(history)
+    best = _whole(opened, _best(history))
     workers = present(opened.storage, opened.study_id, opened.spec.lease)
     unfinished = trials["running"] + trials["waiting"]
     # with nothing left to start, nothing was stopped
@@ -60,19 +63,32 @@ def status(opened: OpenStudy) -> dict[str, Any]:
 
 def trials(opened: OpenStudy) -> list[dict[str, Any]]:
     """Every trial, in the order of the numbers."""
-    return [_row(trial) for trial in _history(opened)]
+    found, epochs = _listed(opened.storage, opened.study_id)
+    return [_row(trial, epochs.get(trial.number, 0)) for trial in found]
 
 
-def export(opened: OpenStudy) -> dict[str, Any]:
+@patient
+def _listed(storage: SharedStorage, study_id: int) -> tuple[list[FrozenTrial], dict[int, int]]:
+    with storage.transaction() as session:
+        return read_trials(session, study_id, reports=False), reported_epochs(session, study_id)
+
+
+def export(opened: OpenStudy, number: int | None = None) -> dict[str, Any]:
     """The best parameters with all that is needed to trust and to rerun them.
 
+    Args:
+        number: of the trial to export; None for the best.
+
     Raises:
+        InputError: if there is no complete trial of that number.
         GlossTuneError: if no trial is complete yet.
     """
     history = _history(opened)
-    best, now = _best(history), _counted(history)
+    best, now = _whole(opened, _best(history)), _counted(history)
     if best is None:
         raise GlossTuneError(_nothing_to_export(opened, now))
+    if number is not None:
+        best = complete_trial(opened, number)
     spec = opened.spec
     return {
         "study": opened.name,
@@ -98,6 +114,28 @@ def export(opened: OpenStudy) -> dict[str, Any]:
     }
 
 
+def complete_trial(opened: OpenStudy, number: int) -> FrozenTrial:
+    """One trial, read alone.
+
+    Raises:
+        InputError: if there is none of that number, or it is not complete.
+    """
+    storage = opened.storage
+    try:
+        trial_id = storage.get_trial_id_from_study_id_trial_number(opened.study_id, number)
+    except KeyError:
+        raise InputError(
+            f"Study {opened.name!r} has no trial {number}; 'gloss-tune trials' lists those that it has"
+        ) from None
+    trial = storage.get_trial(trial_id)
+    if trial.state != TrialState.COMPLETE:
+        raise InputError(
+            f"Trial {number} of study {opened.name!r} must be complete, it is {trial.state.name.lower()}; "
+            "'gloss-tune trials' lists them"
+        )
+    return trial
+
+
 def hyperparameters(spec: StudySpec, params: Mapping[str, Value]) -> dict[str, Value]:
     """All hyperparameters that a trial trained with, searched and fixed, less those that its loss does not use."""
     unused = unused_by(spec.loss, spec.mode)
@@ -106,19 +144,29 @@ def hyperparameters(spec: StudySpec, params: Mapping[str, Value]) -> dict[str, V
 
 def best_trial(opened: OpenStudy) -> FrozenTrial | None:
     """The complete trial with the highest value, of equal ones the earlier; None while there is none."""
-    return _best(_history(opened))
+    return _whole(opened, _best(_history(opened)))
 
 
-def _history(opened: OpenStudy) -> list[FrozenTrial]:
-    return opened.optuna_study().get_trials(deepcopy=False)
+def _history(opened: OpenStudy) -> list[Brief]:
+    return _brief(opened.storage, opened.study_id)
 
 
-def _best(history: Sequence[FrozenTrial]) -> FrozenTrial | None:
-    complete = [trial for trial in history if trial.state == TrialState.COMPLETE]
-    return max(complete, key=lambda trial: (trial.values[0], -trial.number), default=None)
+@patient
+def _brief(storage: SharedStorage, study_id: int) -> list[Brief]:
+    with storage.transaction() as session:
+        return read_briefly(session, study_id)
 
 
-def _counted(history: Sequence[FrozenTrial]) -> dict[str, int]:
+def _best(history: Sequence[Brief]) -> Brief | None:
+    valued = [(trial.value, -trial.number, trial) for trial in history if trial.state == TrialState.COMPLETE]
+    return max(valued, default=(0.0, 0, None))[-1]
+
+
+def _whole(opened: OpenStudy, trial: Brief | None) -> FrozenTrial | None:
+    return None if trial is None else opened.storage.get_trial(trial.trial_id)
+
+
+def _counted(history: Sequence[Brief]) -> dict[str, int]:
     return _named(Counter(trial.state for trial in history))
 
 
@@ -137,7 +185,7 @@ def _shown(worker: WorkerEntry) -> dict[str, Any]:
     return {name: value for name, value in asdict(worker).items() if name != "machine"}
 
 
-def _row(trial: FrozenTrial) -> dict[str, Any]:
+def _row(trial: FrozenTrial, epochs: int) -> dict[str, Any]:
     kept = trial.user_attrs
     return {
         "number": trial.number,
@@ -145,7 +193,7 @@ def _row(trial: FrozenTrial) -> dict[str, Any]:
         "value": trial.value,
         "params": trial.params,
         "metrics": kept.get("metrics", {}),
-        "epochs": kept.get("epochs", len(trial.intermediate_values)),
+        "epochs": kept.get("epochs", epochs),
         "best_epoch": kept.get("best_epoch"),
         "seconds": kept.get("seconds"),
         "worker": kept.get("worker"),
@@ -154,12 +202,12 @@ def _row(trial: FrozenTrial) -> dict[str, Any]:
     }
 
 
-def _seconds_to_go(history: Sequence[FrozenTrial], unfinished: int, workers: int) -> float | None:
+def _seconds_to_go(history: Sequence[Brief], unfinished: int, workers: int) -> float | None:
     """From the pace of the finished trials so far and the workers present; None before there is a pace."""
     if not unfinished:
         return 0.0
     finished = [trial for trial in history if trial.state.is_finished()]
-    seconds = [float(trial.user_attrs["seconds"]) for trial in finished if "seconds" in trial.user_attrs]
+    seconds = [trial.seconds for trial in finished if trial.seconds is not None]
     if not seconds or not workers:
         return None
     return round(sum(seconds) / len(seconds) * unfinished / min(workers, unfinished), 1)

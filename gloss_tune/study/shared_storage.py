@@ -20,17 +20,19 @@ from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import aliased
 
 from gloss_tune.errors import GlossTuneError
 from gloss_tune.logging import redact
+from gloss_tune.study.history import read_trials
 from gloss_tune.study.patience import Patience, patient
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from sqlalchemy.orm import Session
 
-# the largest key that a column of integers can hold
-_LARGEST_ID = 2**31 - 1
+# databases limit the number of a statement's parameters
+_KEYS_A_QUERY = 500
 # any constant will do: it names our one advisory lock in a Postgres server
 _ADVISORY_LOCK = 0x676C6F7373
 
@@ -108,24 +110,29 @@ class SharedStorage(RDBStorage):
         reading a thousand of them for every draw takes longer than the draw. Trials are claimed in rising order, so
         that those left out come after all that the cache takes to be read.
         """
-        if not self.leaves_out_unclaimed:
-            return super()._get_trials(study_id, states, included_trial_ids, trial_id_greater_than)
-        trial, queued = models.TrialModel, models.TrialSystemAttributeModel
+        trial, queued = models.TrialModel, aliased(models.TrialSystemAttributeModel)
         of_study = trial.study_id == study_id
-        with self.transaction() as session:
-            claimed = sqlalchemy.select(sqlalchemy.func.max(trial.trial_id)).where(
-                of_study, trial.state != TrialState.WAITING
+        unread = trial.trial_id > trial_id_greater_than
+        if self.leaves_out_unclaimed:
+            claimed = (
+                sqlalchemy.select(sqlalchemy.func.max(trial.trial_id))
+                .where(of_study, trial.state != TrialState.WAITING)
+                .correlate(None)
             )
             has_params = sqlalchemy.exists().where(
                 queued.trial_id == trial.trial_id, queued.key == "fixed_params"
             )
-            new = sqlalchemy.select(trial.trial_id).where(
-                of_study,
-                trial.trial_id > trial_id_greater_than,
-                (trial.trial_id <= claimed.scalar_subquery()) | has_params,
-            )
-            wanted = {*session.scalars(new), *included_trial_ids}
-        return super()._get_trials(study_id, states, wanted, _LARGEST_ID) if wanted else []
+            unread &= (trial.trial_id <= claimed.scalar_subquery()) | has_params
+        with self.transaction() as session:
+            models.StudyModel.find_or_raise_by_id(study_id, session)
+            found = read_trials(session, study_id, unread)
+            # those that were not finished when the cache read them last
+            again = sorted(key for key in included_trial_ids if key <= trial_id_greater_than)
+            for first in range(0, len(again), _KEYS_A_QUERY):
+                keys = again[first : first + _KEYS_A_QUERY]
+                found += read_trials(session, study_id, trial.trial_id.in_(keys))
+        chosen = found if states is None else [trial for trial in found if trial.state in states]
+        return sorted(chosen, key=lambda trial: trial.number)
 
     def hold(self, trial_id: int, attempt: int) -> None:
         """From now on, write to this trial only while it is running on this attempt."""

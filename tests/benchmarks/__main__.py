@@ -1,91 +1,86 @@
-"""``make bench``: our training loop and loss against peers, as ratios of medians from one run."""
+"""``make bench``: everything that is measured, as one table in which every row is a ratio.
+
+Each group is a module beside this one with a function ``rows(quick)``. A peer that is not part of this project is
+measured in the same run; a group that cannot run here is named with the reason.
+"""
 
 from __future__ import annotations
 
+import argparse
+import importlib
 import os
-import statistics
-import tempfile
+import sys
 import time
-from collections.abc import Callable
+from datetime import date
+from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-import torch
+from tests.benchmarks.table import Row, format_table, write_results
 
-from gloss_tune.data import TextDataset, load_dataset, subsample
-from gloss_tune.encoder import Encoder, resolve_encoder
-from gloss_tune.finetune import FinetuneConfig
-from gloss_tune.finetune.session import Session
-from gloss_tune.losses import GLoss, gloss_loss, random_mask
-
-MODEL = "all-MiniLM-L6-v2"
-DOCS, BATCH, MAX_LENGTH = 512, 128, 128
-RUNS = 3
+GROUPS = ("training", "quality", "memory", "start", "studies", "orchestration", "pruning", "gpu")
 
 
 def main() -> None:
-    dataset = subsample(load_dataset("stdlib"), DOCS, seed=0)
-    print(f"{len(dataset.train)} stdlib documents, MiniLM, batch {BATCH}, at most {MAX_LENGTH} tokens,")
-    print(f"{torch.get_num_threads()} threads, torch {torch.__version__}, median of {RUNS} runs\n")
-    ours = _documents_per_second(lambda: _our_loop(dataset))
-    peer = _documents_per_second(lambda: _sentence_transformers_trainer(dataset))
-    step = BATCH / ours
-    loss = statistics.median(_gloss_seconds(len(dataset.classes)) for _ in range(10))
-    print(f"{'our loop':44}{ours:8.1f} documents/s")
-    print(f"{'SentenceTransformerTrainer with GLoss':44}{peer:8.1f} documents/s")
-    print(f"{'our loop / SentenceTransformerTrainer':44}{ours / peer:8.2f} ×")
-    print(f"{'graph + propagation, K = 10, share of a step':44}{loss / step:8.2%}")
-
-
-def _documents_per_second(train: Callable[[], float]) -> float:
-    train()  # warm-up: caches, allocator, kernels
-    return statistics.median(DOCS / train() for _ in range(RUNS))
-
-
-def _our_loop(dataset: TextDataset) -> float:
-    session = _SESSIONS.setdefault(id(dataset), Session(dataset, resolve_encoder(MODEL), "cpu", MAX_LENGTH))
-    config = FinetuneConfig(epochs=1, batch_size=BATCH, max_length=MAX_LENGTH)
-    reports = list(session.run(config).epochs())
-    return reports[0].metrics["train_seconds"]
-
-
-def _sentence_transformers_trainer(dataset: TextDataset) -> float:
-    from datasets import Dataset
-    from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
-
-    model = Encoder.load(resolve_encoder(MODEL), max_length=MAX_LENGTH).model
-    rows = {"text": list(dataset.train.texts), "label": dataset.train.labels.tolist()}
-    with tempfile.TemporaryDirectory() as folder:
-        trainer = SentenceTransformerTrainer(
-            model=model,
-            args=SentenceTransformerTrainingArguments(
-                output_dir=folder,
-                num_train_epochs=1,
-                per_device_train_batch_size=BATCH,
-                save_strategy="no",
-                report_to="none",
-                disable_tqdm=True,
-                use_cpu=True,
-            ),
-            train_dataset=Dataset.from_dict(rows),
-            loss=GLoss(model, num_classes=len(dataset.classes)),
+    """The command line; exit code 1 where a group has failed."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"of {', '.join(GROUPS)}; by default all")
+    parser.add_argument("--quick", action="store_true", help="in miniature, to see that it works")
+    parser.add_argument("--output", type=Path, help="folder for the results; by default results/DATE_bench")
+    options = parser.parse_args()
+    if unknown := set(options.groups) - set(GROUPS):
+        parser.error(f"GROUP must be one of {', '.join(GROUPS)}, got {', '.join(sorted(unknown))}")
+    chosen = options.groups or list(GROUPS)
+    table, notes, failed = measure(chosen, quick=options.quick)
+    print(format_table(table))
+    print(*(f"- {note}" for note in notes), sep="\n")
+    if not options.quick or options.output:
+        command = (
+            "make bench" if not options.groups else f"python -m tests.benchmarks {' '.join(options.groups)}"
         )
-        start = time.perf_counter()
-        trainer.train()
-        return time.perf_counter() - start
+        write_results(table, options.output or Path("results") / f"{date.today()}_bench", command, notes)
+    sys.exit(failed)
 
 
-def _gloss_seconds(num_classes: int) -> float:
-    generator = torch.Generator().manual_seed(0)
-    embeddings = torch.randn(BATCH, 384, generator=generator).requires_grad_()
-    labels = torch.randint(num_classes, (BATCH,), generator=generator)
-    masked = random_mask(labels, 0.5, generator)
-    start = time.perf_counter()
-    gloss_loss(embeddings, labels, masked, num_classes, temperature=0.1, iterations=10).backward()
-    return time.perf_counter() - start
+def measure(groups: list[str], *, quick: bool) -> tuple[list[Row], list[str], bool]:
+    """The rows of some groups, what was not run and why, and whether a group has failed."""
+    table: list[Row] = []
+    notes: list[str] = []
+    failed = False
+    for group in groups:
+        started = time.monotonic()
+        if reason := why_not(group, quick=quick):
+            notes.append(f"{group}: not run, because {reason}")
+            continue
+        try:
+            table += importlib.import_module(f"tests.benchmarks.{group}").rows(quick)
+        # one group's fault must not cost the figures of the others
+        except Exception as error:
+            failed = True
+            notes.append(f"{group}: failed, {type(error).__name__}: {error}")
+        print(f"{group}: {time.monotonic() - started:.0f} s", file=sys.stderr)
+    if not os.environ.get("GLOSS_TUNE_DATA"):
+        notes.append("MR and R8 were not on this machine (GLOSS_TUNE_DATA); stdlib took their place")
+    if "training" in groups and not os.environ.get("GLOSS_AUTHORS"):
+        notes.append("the authors' loop: not run, because GLOSS_AUTHORS names no copy of their repository")
+    return table, notes, failed
 
 
-_SESSIONS: dict[int, Session] = {}
+def why_not(group: str, *, quick: bool) -> str:
+    """Why a group cannot run here; empty if it can."""
+    if group == "gpu" and not quick:
+        import torch
+
+        if not torch.cuda.is_available():
+            return "there is no CUDA device"
+    if group == "pruning":
+        from tests.benchmarks.pruning import recorded
+
+        if recorded() is None:
+            return "there are no recorded curves (results/*_curves/curves.json)"
+    return ""
+
 
 if __name__ == "__main__":
     main()

@@ -59,16 +59,16 @@ def rows(quick: bool) -> list[Row]:
     Raises:
         FileNotFoundError: no recorded curves are there.
     """
-    found = sorted(RESULTS.glob("*_curves/curves.json"))
-    if not found:
+    file = recorded()
+    if file is None:
         raise FileNotFoundError("no recorded curves (results/*_curves/curves.json)")
-    recorded = json.loads(found[-1].read_text(encoding="utf-8"))
-    curves = [trial["scores"] for trial in recorded["trials"]]
+    found = json.loads(file.read_text(encoding="utf-8"))
+    curves = [trial["scores"] for trial in found["trials"]]
     seeds = SEEDS[:2] if quick else SEEDS
     table = []
     for pruner in PRUNERS:
         spec = build_spec(
-            {"dataset": recorded["dataset"], "pruner": pruner, "train": {"epochs": len(curves[0])}}
+            {"dataset": found["dataset"], "pruner": pruner, "train": {"epochs": len(curves[0])}}
         )
         costs, random_costs, scores, random_scores = [], [], [], []
         for seed in seeds:
@@ -81,7 +81,7 @@ def rows(quick: bool) -> list[Row]:
             random_scores.append(goal)
             scores.append(pruned.best_within(unpruned.costs[TRIALS - 1]))
         peer = f"random search, {TRIALS} trials"
-        what = f"{recorded['dataset']}, {len(curves)} recorded trials, {pruner}"
+        what = f"{found['dataset']}, {len(curves)} recorded trials, {pruner}"
         table += [
             Row("pruning", f"{what}: to its best score", "epochs", costs, peer, random_costs, "below 1"),
             Row(
@@ -95,6 +95,11 @@ def rows(quick: bool) -> list[Row]:
             ),
         ]
     return table
+
+
+def recorded() -> Path | None:
+    """The latest file of recorded curves, None if there is none."""
+    return max(RESULTS.glob("*_curves/curves.json"), default=None)
 
 
 def replay(curves: Sequence[Curve], spec: StudySpec | None, seed: int) -> Replay:

@@ -13,6 +13,7 @@ from optuna.trial import TrialState
 from gloss_tune.cli.options import to_json
 from gloss_tune.errors import GlossTuneError
 from gloss_tune.finetune.config import EpochReport
+from gloss_tune.study import reading
 from gloss_tune.study.objective import Ending, ask, tell
 from gloss_tune.study.opened import OpenStudy
 from gloss_tune.study.queue import claim
@@ -219,13 +220,16 @@ def test_only_hyperparameters_that_count_are_exported(loss: str, mode: str, abse
 
 def test_status_and_export_read_the_history_once(mixed: OpenStudy, monkeypatch: pytest.MonkeyPatch) -> None:
     reads: list[int] = []
-    read = optuna.Study.get_trials
+    read = reading.read_briefly
 
-    def counted(self: optuna.Study, *arguments: Any, **options: Any) -> Any:
+    def counted(session: Any, study_id: int) -> Any:
         reads.append(1)
-        return read(self, *arguments, **options)
+        return read(session, study_id)
 
-    monkeypatch.setattr(optuna.Study, "get_trials", counted)
+    monkeypatch.setattr(reading, "read_briefly", counted)
+    monkeypatch.setattr(
+        optuna.Study, "get_trials", lambda *_, **__: pytest.fail("read every trial as a whole")
+    )
     for report in (status, export):
         reads.clear()
         report(mixed)
