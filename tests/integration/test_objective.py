@@ -73,7 +73,7 @@ def test_a_trial_is_configured_with_what_it_drew(url: str) -> None:
 
 
 def test_a_poor_trial_is_pruned_at_once_and_its_run_is_closed(storage_url: str) -> None:
-    opened = make(storage_url, trials=7)
+    opened = make(storage_url, trials=7, train={"epochs": 3})
     for good in (0.80, 0.81, 0.82, 0.83, 0.84):
         run(opened, ScriptedRun(good - 0.1, good, good))
     poor = ScriptedRun(0.10, 0.11, 0.12)
@@ -216,7 +216,7 @@ def test_a_trial_that_starts_over_reports_and_tells_as_if_nothing_had_been(url: 
 
 def test_a_trial_that_starts_over_is_judged_by_where_it_is(url: str) -> None:
     """Its first life reported three epochs; the pruner must not read epoch 3 when the second life is at epoch 1."""
-    opened = make(url, trials=6)
+    opened = make(url, trials=6, train={"epochs": 4})
     claimed = claim(opened.storage, opened.study_id, "first life")
     assert claimed is not None
     trial, params = ask(opened, claimed)

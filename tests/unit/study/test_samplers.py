@@ -180,6 +180,25 @@ def test_pruners_by_name(name: str, kind: type) -> None:
     assert type(build_pruner(spec_of(pruner=name))) is kind
 
 
+@pytest.mark.parametrize(("epochs", "first"), [(6, 3), (10, 5), (1, 1)])
+def test_the_median_judges_from_the_middle_of_a_run_on(epochs: int, first: int) -> None:
+    """A trial worse than all others from the start is let run until then."""
+    study = optuna.create_study(
+        direction="maximize", pruner=build_pruner(spec_of(pruner="median", train={"epochs": epochs}))
+    )
+    for _ in range(6):
+        good = study.ask()
+        for epoch in range(1, epochs + 1):
+            good.report(0.9, epoch)
+        study.tell(good, 0.9)
+    poor = study.ask()
+    judged = []
+    for epoch in range(1, epochs + 1):
+        poor.report(0.1, epoch)
+        judged.append(poor.should_prune())
+    assert judged.index(True) + 1 == first
+
+
 def test_hyperband_divides_the_longest_run() -> None:
     for layer in ({"train": {"epochs": 27}}, {"space": {"epochs": {"low": 3, "high": 27}}}):
         pruner = build_pruner(spec_of(pruner="hyperband", **layer))
