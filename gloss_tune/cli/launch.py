@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from gloss_tune.cli.options import DEFAULT_STORAGE, Artifacts, DataDir, Force, Storage, Study, Threads
 from gloss_tune.cli.worker import Grace, MaxTrials, Timeout, worker_options
+
+if TYPE_CHECKING:
+    from gloss_tune.workers.launch.density import Density
 
 Workers = Annotated[
     int | None,
@@ -16,6 +19,15 @@ Workers = Annotated[
         min=1,
         metavar="N",
         help="How many workers; by default one on each CUDA device, else one.",
+    ),
+]
+PerDevice = Annotated[
+    str | None,
+    typer.Option(
+        "--workers-per-device",
+        metavar="K|auto",
+        help="How many workers on each device, instead of --workers; auto measures how many its memory holds and the "
+        "cores feed: one on each device until the first trial has told what it takes, then all.",
     ),
 ]
 Devices = Annotated[
@@ -31,6 +43,7 @@ Devices = Annotated[
 
 def launch(
     workers: Workers = None,
+    per_device: PerDevice = None,
     storage: Storage = DEFAULT_STORAGE,
     study: Study = None,
     device: Devices = "auto",
@@ -49,11 +62,12 @@ def launch(
     Example: gloss-tune launch --workers 4 --storage sqlite:///gloss-tune.db
     """
     from gloss_tune.study.opened import open_study
-    from gloss_tune.workers.launch.devices import spread
+    from gloss_tune.workers.launch.density import parse_per_device
     from gloss_tune.workers.launch.starter import Starter
     from gloss_tune.workers.launch.supervisor import supervise
     from gloss_tune.workers.signals import stop_on_signal
 
+    each = parse_per_device(per_device, workers)
     with stop_on_signal(last=True) as stop:
         opened = open_study(storage, study)
         options = worker_options(
@@ -65,7 +79,32 @@ def launch(
             data_dir=data_dir,
             grace=grace,
         )
-        devices = spread(device, workers, opened.spec.rehearse)
+        devices, density = group(device, workers, each, opened.spec.rehearse, threads)
         starter = Starter(storage, opened.spec.rehearse, lambda: stop.signum is not None)
-        code = supervise(opened, storage, starter, devices, options, stop)
+        code = supervise(opened, storage, starter, devices, options, stop, density)
     raise typer.Exit(code)
+
+
+def group(
+    device: str,
+    workers: int | None,
+    per_device: int | Literal["auto"] | None,
+    rehearsal: bool,
+    threads: int | None,
+) -> tuple[list[str], Density | None]:
+    """The device of each worker, and what chooses them where that is to be measured.
+
+    Args:
+        device: as given.
+        workers: how many in all, as given.
+        per_device: how many on each device, ``auto`` to measure.
+        rehearsal: whether the study trains nothing.
+        threads: of each worker.
+    """
+    from gloss_tune.workers.launch.density import Density
+    from gloss_tune.workers.launch.devices import spread
+
+    if per_device == "auto":
+        devices = spread(device, None, rehearsal)
+        return devices, Density(devices, rehearsal, threads)
+    return spread(device, workers, rehearsal, per_device=per_device or 1), None

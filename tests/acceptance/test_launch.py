@@ -16,9 +16,12 @@ import psutil
 import pytest
 import sqlalchemy
 
+from gloss_tune.errors import InputError
 from gloss_tune.study.opened import OpenStudy, open_study
 from gloss_tune.study.reading import status as read_status
 from gloss_tune.study.reading import trials as read_trials
+from gloss_tune.wording import count
+from gloss_tune.workers.cores import usable_cores
 from tests.acceptance.conftest import Commands, until
 from tests.acceptance.processes import Process
 from tests.conftest import CommandLine
@@ -208,6 +211,9 @@ def test_bad_input_starts_nothing(here: Commands) -> None:
         "--device takes": ("launch", "--device", "cuda:0,gpu 1"),
         "one or more of cuda:N": (*run, "--device", ","),
         "--workers": ("launch", "--workers", 0),
+        "exclude each other": ("launch", "--workers", 2, "--workers-per-device", 2),
+        "and auto. Leave one": ("launch", "--workers", 2, "--workers-per-device", "auto"),
+        "a number from 1 up": (*run, "--study", "unmade", "--workers-per-device", 0),
     }
     started = {message: here.start(*arguments) for message, arguments in refusals.items()}
     for message, process in started.items():
@@ -215,6 +221,28 @@ def test_bad_input_starts_nothing(here: Commands) -> None:
         assert message in " ".join(process.stderr.split())
         assert "Starting" not in process.stderr
     assert not (here.folder / "missing.db").exists()
+    assert here.storage is not None
+    with pytest.raises(InputError, match="unmade"):
+        open_study(here.storage, "unmade", read_only=True)
+
+
+def test_auto_is_a_worker_for_each_core_where_memory_is_none_of_its_concern(here: Commands) -> None:
+    workers = min(usable_cores(), 4)
+    opened = create(here, trials=4, seconds=0.5)
+    group = here.start("launch", "--workers-per-device", "auto")
+    until(working(opened, workers))
+    group.ended(0)
+    chosen = count(workers, "worker")
+    assert f"{chosen} for a rehearsal: {count(usable_cores(), 'core')}, 4 trials left." in group.stderr
+    assert f"Starting {chosen} for a rehearsal." in group.stderr
+    assert [row["state"] for row in read_trials(opened)] == ["complete"] * 4
+
+
+def test_run_takes_workers_per_device_too(here: Commands) -> None:
+    run = ("run", "--dataset", "mr", "--rehearse", "--trials", 3)
+    done = here(*run, "--workers-per-device", 3)
+    assert '"complete": 3' in done.stdout
+    assert "Starting 3 workers for a rehearsal." in done.stderr
 
 
 def test_run_launches_workers_exports_and_goes_on_after_a_stop(

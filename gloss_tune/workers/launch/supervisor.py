@@ -17,6 +17,7 @@ from gloss_tune.study.opened import OpenStudy
 from gloss_tune.study.reading import finished_of, trial_counts
 from gloss_tune.wording import count
 from gloss_tune.workers.launch.child import Leaving, Order, StopOrder, TrialFinished, Why, work_for_parent
+from gloss_tune.workers.launch.density import Density
 from gloss_tune.workers.launch.policy import MOST_DEATHS, RestartPolicy, why_ended
 from gloss_tune.workers.launch.starter import StartAbandonedError, Starter, end_server
 from gloss_tune.workers.launch.watch import StudyWatch
@@ -46,6 +47,7 @@ def supervise(
     devices: Sequence[str],
     options: WorkerOptions,
     stop: StopFlag,
+    density: Density | None = None,
 ) -> int:
     """Run a group of workers until each has left.
 
@@ -56,6 +58,7 @@ def supervise(
         devices: the device of each worker.
         options: of each worker.
         stop: its first signal lets the workers finish their epoch, its second stops them at once.
+        density: chooses the workers, instead of ``devices``.
 
     Returns:
         The exit code: 0, or 128 + the signal that stopped the group.
@@ -65,10 +68,14 @@ def supervise(
         GlossTuneError: if workers that died again and again, or gave the study up, leave trials behind.
     """
     now = trial_counts(opened)
-    if not now["waiting"] + now["running"]:
+    left = now["waiting"] + now["running"]
+    if not left:
         logger.info("%s Nothing is left to run.", _summary(opened, now))
         return 0
-    return _Group(opened, storage, starter, devices, options, stop, now).run()
+    if density is not None:
+        devices = density.start(opened, left)
+    watch = StudyWatch(opened, now, density)
+    return _Group(opened, storage, starter, devices, options, stop, watch).run()
 
 
 class _Group:
@@ -80,7 +87,7 @@ class _Group:
         devices: Sequence[str],
         options: WorkerOptions,
         stop: StopFlag,
-        now: dict[str, int],
+        watch: StudyWatch,
     ) -> None:
         self._opened = opened
         self._storage = storage
@@ -97,7 +104,7 @@ class _Group:
         self._ordered: StopOrder | None = None
         self._kill_at: float | None = None
         self._killed = False
-        self._watch = StudyWatch(opened, now)
+        self._watch = watch
 
     def run(self) -> int:
         self._stop.served = True
@@ -105,7 +112,7 @@ class _Group:
             logger.info("Starting %s%s.", count(len(self._devices), "worker"), self._where())
             for worker in self._devices:
                 self._start(worker)
-            while self._members or self._policy.waiting:
+            while self._members or self._policy.waiting or (self._ordered is None and self._watch.deciding):
                 self._look()
         finally:
             for member in self._members.values():  # only after an error of our own: they leave by themselves
@@ -132,6 +139,16 @@ class _Group:
         if not self._watch.away:
             for worker in self._policy.start_due():
                 self._start(worker)
+        if self._ordered is None and (further := self._watch.take_further()):
+            self._add(further)
+
+    def _add(self, devices: Sequence[str]) -> None:
+        """More workers than the group began with."""
+        logger.info("Starting %s.", count(len(devices), "more worker"))
+        for worker, device in enumerate(devices, start=len(self._devices) + 1):
+            self._devices[worker] = device
+            self._trials[worker] = 0
+            self._start(worker)
 
     def _start(self, worker: int) -> None:
         if self._stop.signum is not None or (self._end is not None and time.monotonic() >= self._end):
@@ -161,6 +178,7 @@ class _Group:
                 if isinstance(message, TrialFinished):
                     self._trials[worker] += 1
                     self._policy.progressed(worker)
+                    self._watch.trial_finished()
                 elif isinstance(message, Leaving):
                     member.leaving = message
         except (EOFError, OSError):  # its exit code will tell the rest

@@ -10,6 +10,7 @@ from gloss_tune.study.opened import OpenStudy
 from gloss_tune.study.patience import outage
 from gloss_tune.study.reading import finished_of, trial_counts
 from gloss_tune.study.recovery import requeue_lost
+from gloss_tune.workers.launch.density import Density
 
 _PAUSE = 2.0
 _BETWEEN_LINES = 3.0
@@ -18,16 +19,21 @@ _BETWEEN_LINES = 3.0
 class StudyWatch:
     """Counts the study's trials every two seconds, says the progress, and requeues what dead workers left.
 
-    While the storage is away it says so once and keeps asking.
+    It also finds out how many workers the group may have, where finished trials tell. While the storage is away it
+    says so once and keeps asking.
 
     Args:
         opened: the study; used by this thread alone from now on.
         counts: of its trials, as they are now.
+        density: chooses further workers; used by this thread alone, too. None if there will be none.
     """
 
-    def __init__(self, opened: OpenStudy, counts: dict[str, int]) -> None:
+    def __init__(self, opened: OpenStudy, counts: dict[str, int], density: Density | None = None) -> None:
         self._opened = opened
         self._counts = counts
+        self._density = density
+        self._trials_told = self._trials_considered = 0
+        self._further: list[str] = []
         self._away = False
         self._lost = False
         self._said = (finished_of(counts), time.monotonic())
@@ -45,6 +51,24 @@ class StudyWatch:
         """A worker has died: let its trial wait again soon, or as soon as the storage answers."""
         self._lost = True
         self._wake.set()
+
+    def trial_finished(self) -> None:
+        """A worker of the group has finished a trial: find out soon whether more workers may join."""
+        if self._density is not None and not self._density.settled:
+            self._trials_told += 1
+            self._wake.set()
+
+    @property
+    def deciding(self) -> bool:
+        """Whether further workers may come, without any more trial: the group's only worker may have left."""
+        # in the reverse of the thread's order: what it decides in between is then seen as further workers
+        considering = self._trials_considered < self._trials_told
+        return (considering and not self._away) or bool(self._further)
+
+    def take_further(self) -> list[str]:
+        """The devices of workers to add, each told once."""
+        further, self._further = self._further, []
+        return further
 
     def close(self, timeout: float) -> dict[str, int] | None:
         """Look once more and end.
@@ -88,10 +112,20 @@ class StudyWatch:
                 self._lost = True
                 raise
         self._counts = now = trial_counts(self._opened)
+        if self._trials_considered < self._trials_told and not self._stop.is_set():
+            self._consider(now["waiting"] + now["running"])
         finished, since = finished_of(now), time.monotonic() - self._said[1]
         if finished > self._said[0] and since > _BETWEEN_LINES and not self._stop.is_set():
             say_progress(self._opened, now)
             self._said = (finished, time.monotonic())
+
+    def _consider(self, left: int) -> None:
+        """May more workers join? Measuring takes seconds, in which nothing else is looked at."""
+        assert self._density is not None
+        told = self._trials_told
+        if left and not self._density.settled:
+            self._further = self._density.grow(self._opened, left)
+        self._trials_considered = told
 
 
 def say_progress(opened: OpenStudy, counts: dict[str, int]) -> None:

@@ -53,6 +53,13 @@ def test_a_rehearsal_has_one_worker_unless_more_are_asked_for() -> None:
     assert spread("auto", 3, True, never) == ["auto"] * 3
 
 
+def test_so_many_on_each_device_take_the_devices_in_turn() -> None:
+    assert spread("auto", None, False, lambda: 2, per_device=2) == ["cuda:0", "cuda:1", "cuda:0", "cuda:1"]
+    assert spread("auto", None, False, lambda: 0, per_device=3) == ["cpu"] * 3
+    assert spread("cuda:1", None, False, never, per_device=2) == ["cuda:1"] * 2
+    assert spread("auto", None, True, never, per_device=2) == ["auto"] * 2
+
+
 @pytest.mark.parametrize("device", ["", ",", "cuda:0,", "auto,cpu", "cuda:x", "CUDA:0", "cuda:0;cuda:1"])
 def test_what_names_no_device_is_refused(device: str) -> None:
     with pytest.raises(InputError, match="--device takes"):
