@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from gloss_tune import __version__
+from gloss_tune.cli.confirm import confirm
 from gloss_tune.cli.create import create
 from gloss_tune.cli.dashboard import dashboard
 from gloss_tune.cli.datasets import datasets
@@ -20,7 +21,9 @@ from gloss_tune.cli.demo import demo
 from gloss_tune.cli.doctor import doctor
 from gloss_tune.cli.export import export
 from gloss_tune.cli.launch import launch
+from gloss_tune.cli.predict import predict
 from gloss_tune.cli.reap import reap
+from gloss_tune.cli.retrain import retrain
 from gloss_tune.cli.run import run
 from gloss_tune.cli.status import status
 from gloss_tune.cli.trials import trials
@@ -37,7 +40,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (create, worker, launch, run, status, trials, export, dashboard, demo, reap, doctor):
+for command in (
+    *(create, worker, launch, run, status, trials, confirm, export, retrain, predict),
+    *(dashboard, demo, reap, doctor),
+):
     app.command()(command)
 app.add_typer(datasets, name="datasets")
 

@@ -33,18 +33,27 @@ def export(
     storage: Storage = DEFAULT_STORAGE,
     study: Study = None,
     format: ExportFormatOption = ExportFormat.json,
+    trial: Annotated[
+        int | None,
+        typer.Option("--trial", min=0, metavar="N", help="Export this complete trial instead of the best."),
+    ] = None,
+    unconfirmed: Annotated[
+        bool,
+        typer.Option("--unconfirmed", help="Export the search's best trial, whatever a confirmation says."),
+    ] = False,
     output: Annotated[
         Path | None, typer.Option("--output", metavar="FILE", help="Write to this file instead of stdout.")
     ] = None,
 ) -> None:
-    """Print the best parameters and where they come from.
+    """Print the best parameters and where they come from: the winner of a finished 'confirm', else the best trial.
 
     Example: gloss-tune export --format toml --output best.toml
     """
+    from gloss_tune.study.exporting import export as read_export
     from gloss_tune.study.opened import open_study
-    from gloss_tune.study.reading import export as read_export
 
-    emit(render(read_export(open_study(storage, study, read_only=True)), format), output)
+    opened = open_study(storage, study, read_only=True)
+    emit(render(read_export(opened, trial, unconfirmed=unconfirmed), format), output)
 
 
 def render(exported: dict[str, Any], format: ExportFormat) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,12 +11,13 @@ import typer
 
 from gloss_tune.cli import spec_options
 from gloss_tune.cli.export import ExportFormat, ExportFormatOption, render
-from gloss_tune.cli.launch import Devices, Workers
+from gloss_tune.cli.launch import Devices, PerDevice, Workers, group
 from gloss_tune.cli.options import DEFAULT_STORAGE, Artifacts, DataDir, Force, Storage, Study, Threads, emit
 from gloss_tune.cli.worker import Grace, worker_options
 
 if TYPE_CHECKING:
     from gloss_tune.study.opened import OpenStudy
+    from gloss_tune.workers.launch.density import Density
     from gloss_tune.workers.signals import StopFlag
     from gloss_tune.workers.worker import WorkerOptions
 
@@ -49,6 +51,7 @@ def run(
     force: Force = False,
     artifacts: Artifacts = None,
     workers: Workers = None,
+    per_device: PerDevice = None,
     device: Devices = "auto",
     threads: Threads = None,
     grace: Grace = 5.0,
@@ -67,7 +70,7 @@ def run(
     flags = spec_options.to_flags(locals())
     resolved = spec_options.resolve(spec, flags, assignments or [])
     options = worker_options(storage, artifacts, threads=threads, data_dir=data_dir, grace=grace)
-    exported = run_study(resolved, storage, study, options, device, workers)
+    exported = run_study(resolved, storage, study, options, device, workers, per_device)
     emit(render(exported, format), output)
 
 
@@ -78,26 +81,45 @@ def run_study(
     options: WorkerOptions,
     device: str = "auto",
     workers: int | None = 1,
+    per_device: str | None = None,
 ) -> dict[str, Any]:
     """Create the study or find it, run it to its end, and return its export."""
     from gloss_tune.study.create import create
-    from gloss_tune.study.reading import export
-    from gloss_tune.workers.launch.devices import spread
-    from gloss_tune.workers.launch.starter import Starter
-    from gloss_tune.workers.launch.supervisor import supervise
+    from gloss_tune.study.exporting import export
+    from gloss_tune.workers.launch.density import parse_per_device
     from gloss_tune.workers.signals import stop_on_signal
 
+    each = parse_per_device(per_device, workers)
     with stop_on_signal(last=True) as stop:
-        devices = spread(device, workers, spec.rehearse)
+        devices, density = group(device, workers, each, spec.rehearse, options.threads)
         opened = create(spec, storage, study, data_dir=options.data_dir).study
-        if len(devices) == 1:  # nothing to share: torch is imported once, by this process
-            code = work_here(opened, replace(options, device=devices[0]), stop)
-        else:
-            starter = Starter(storage, spec.rehearse, lambda: stop.signum is not None)
-            code = supervise(opened, storage, starter, devices, options, stop)
+        code = work_to_end(opened, storage, options, devices, density, stop)
         if code:
             raise typer.Exit(code)
     return export(opened)
+
+
+def work_to_end(
+    opened: OpenStudy,
+    storage: str,
+    options: WorkerOptions,
+    devices: Sequence[str],
+    density: Density | None,
+    stop: StopFlag,
+) -> int:
+    """Run a study to its end on these devices; the exit code is 0, or that of a signal.
+
+    Args:
+        devices: of each worker; a single one works in this process.
+        density: chooses the workers, instead of ``devices``.
+    """
+    from gloss_tune.workers.launch.starter import Starter
+    from gloss_tune.workers.launch.supervisor import supervise
+
+    if len(devices) == 1 and density is None:  # nothing to share: torch is imported once, by this process
+        return work_here(opened, replace(options, device=devices[0]), stop)
+    starter = Starter(storage, opened.spec.rehearse, lambda: stop.signum is not None)
+    return supervise(opened, storage, starter, devices, options, stop, density)
 
 
 def work_here(opened: OpenStudy, options: WorkerOptions, stop: StopFlag) -> int:

@@ -2,12 +2,12 @@
 
 from gloss_tune.data.batches import concatenate, epoch_batches
 from gloss_tune.data.cache import cache_dir
-from gloss_tune.data.dataset import Split, TextDataset
+from gloss_tune.data.dataset import Split, TextDataset, tidy
 from gloss_tune.data.download import fetch, locate
 from gloss_tune.data.loading import load_dataset
 from gloss_tune.data.registry import DATASETS, DatasetInfo
 from gloss_tune.data.splits import subsample
-from gloss_tune.data.tokens import TokenizedSplit, tokenize_split
+from gloss_tune.data.tokens import TokenizedSplit, tokenize_split, tokenize_texts
 
 __all__ = [
     "DATASETS",
@@ -22,5 +22,7 @@ __all__ = [
     "load_dataset",
     "locate",
     "subsample",
+    "tidy",
     "tokenize_split",
+    "tokenize_texts",
 ]

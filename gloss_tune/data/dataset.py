@@ -71,10 +71,13 @@ def canonical(documents: Iterable[Document]) -> list[Document]:
     Hash order is as good as shuffled, whatever the order was before, so a file whose rows are sorted by class
     does no harm.
     """
-    tidied = (
-        (text.replace("\r\n", "\n").replace("\r", "\n").strip(), label.strip()) for text, label in documents
-    )
+    tidied = ((tidy(text), label.strip()) for text, label in documents)
     return [document for _, document in sorted((_digest(document), document) for document in tidied)]
+
+
+def tidy(text: str) -> str:
+    """The text with line feeds as line ends, and without white space around it."""
+    return text.replace("\r\n", "\n").replace("\r", "\n").strip()
 
 
 def _digest(document: Document) -> bytes:

@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -83,7 +84,7 @@ def tokenize_split(
     path = cache_dir / "tokens" / f"{dataset_fingerprint}-{split_name}-{key[:16]}.bin"
     stored = _open(path, len(split))
     if stored is None:
-        content = _encode(split, tokenizer, max_length)
+        content = _encode(split.texts, tokenizer, max_length)
         try:
             write_atomically(path, content.tobytes())
             stored = _open(path, len(split))
@@ -95,9 +96,23 @@ def tokenize_split(
             )
         if stored is None:
             stored = content
-    lengths, ids = stored[: len(split)], stored[len(split) : -1]
-    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
-    return TokenizedSplit(ids=ids, offsets=offsets, labels=split.labels)
+    return _tokenized(stored, split.labels)
+
+
+def tokenize_texts(
+    texts: Sequence[str], tokenizer: PreTrainedTokenizerFast, max_length: int
+) -> TokenizedSplit:
+    """Tokenises texts without labels; nothing is cached.
+
+    Args:
+        texts: at least one.
+        tokenizer: a fast tokenizer.
+        max_length: tokens a document may have, special tokens included; what is longer is cut off.
+
+    Returns:
+        The tokens, in the order of the texts, each with the label -1.
+    """
+    return _tokenized(_encode(texts, tokenizer, max_length), np.full(len(texts), -1, dtype=np.int64))
 
 
 def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerFast) -> str:
@@ -119,12 +134,18 @@ def _texts_key(split: Split) -> str:
     return key.hexdigest()
 
 
-def _encode(split: Split, tokenizer: PreTrainedTokenizerFast, max_length: int) -> NDArray[np.int32]:
+def _tokenized(content: NDArray[np.int32], labels: NDArray[np.int64]) -> TokenizedSplit:
+    lengths, ids = content[: len(labels)], content[len(labels) : -1]
+    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
+    return TokenizedSplit(ids=ids, offsets=offsets, labels=labels)
+
+
+def _encode(texts: Sequence[str], tokenizer: PreTrainedTokenizerFast, max_length: int) -> NDArray[np.int32]:
     lengths: list[int] = []
     chunks: list[NDArray[np.int32]] = []
-    for start in range(0, len(split), _CHUNK):
+    for start in range(0, len(texts), _CHUNK):
         rows = tokenizer(
-            list(split.texts[start : start + _CHUNK]),
+            list(texts[start : start + _CHUNK]),
             truncation=True,
             max_length=max_length,
             padding=False,

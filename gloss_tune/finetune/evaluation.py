@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import nn
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from gloss_tune.data import TokenizedSplit
 from gloss_tune.encoder import Encoder
@@ -41,11 +43,19 @@ def evaluate(
         where the embeddings are not finite.
     """
     embeddings = embed_split(encoder, tokens, context, on_step, limit)
-    logits = head(head_input(embeddings))  # (N, D) → (N, C)
-    labels = torch.from_numpy(tokens.labels.copy())
-    loss = float(F.cross_entropy(logits, labels.to(logits.device)))
+    return score(embeddings, classify(head, embeddings), tokens.labels)
+
+
+def classify(head: nn.Linear, embeddings: Tensor) -> Tensor:
+    """Logits (N, C) of pooled embeddings (N, D)."""
+    logits: Tensor = head(head_input(embeddings))
+    return logits
+
+
+def score(embeddings: Tensor, logits: Tensor, labels: NDArray[np.int64]) -> dict[str, float]:
+    """Metrics of embeddings (N, D) and logits (N, C) against the true classes (N,); see :func:`evaluate`."""
+    loss = float(F.cross_entropy(logits, torch.from_numpy(labels.copy()).to(logits.device)))
     if not math.isfinite(loss):
         return dict.fromkeys(("accuracy", "macro_f1", "silhouette", "loss"), math.nan)
-    scores = classification_metrics(tokens.labels, logits.argmax(dim=1).cpu().numpy(), head.out_features)
-    silhouette = macro_silhouette(embeddings.cpu().numpy(), tokens.labels)
-    return {**scores, "silhouette": silhouette, "loss": loss}
+    scores = classification_metrics(labels, logits.argmax(dim=1).cpu().numpy(), logits.shape[1])
+    return {**scores, "silhouette": macro_silhouette(embeddings.cpu().numpy(), labels), "loss": loss}

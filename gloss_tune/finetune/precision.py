@@ -12,8 +12,15 @@ def autocast(precision: str, device: torch.device) -> torch.autocast:
         precision: ``bfloat16``, ``float32``, or ``auto``: bfloat16 where :func:`native_bfloat16`.
         device: where the encoder is.
     """
-    enabled = precision == "bfloat16" or (precision == "auto" and native_bfloat16(device))
+    enabled = settled(precision, device) == "bfloat16"
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
+
+
+def settled(precision: str, device: torch.device) -> str:
+    """``bfloat16`` or ``float32``: what ``auto`` comes to on a device."""
+    if precision != "auto":
+        return precision
+    return "bfloat16" if native_bfloat16(device) else "float32"
 
 
 def native_bfloat16(device: torch.device) -> bool:

@@ -1,13 +1,14 @@
 """The budget: exactly the trials that a study was made with, how many of them are where, and when to stop early.
 
-All trials are written, waiting, together with the study. Nobody adds one later, so the count is exact whoever crashes.
+All trials are written, waiting, together with the study. Nobody adds one later, so the count is exact whoever crashes;
+only a confirmation grows, by one transaction that knows what is there.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy
 from optuna.storages._rdb import models
@@ -20,6 +21,9 @@ from gloss_tune.study.queue import Trial
 from gloss_tune.study.shared_storage import SharedStorage, text_attribute
 from gloss_tune.study.spec import StudySpec
 
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
 # where Study.set_metric_names keeps them
 _METRIC_NAMES = "study:metric_names"
 
@@ -31,6 +35,7 @@ def create_study(
     budget: int,
     first_params: Sequence[Mapping[str, Any]],
     metric: str | None = None,
+    trial_attributes: Sequence[Mapping[str, Any]] = (),
 ) -> bool:
     """Write a study with its whole budget of waiting trials, or nothing if the name is taken.
 
@@ -39,6 +44,7 @@ def create_study(
         budget: how many trials the study has.
         first_params: parameters of the first trials; the others draw theirs when claimed.
         metric: name of the value, for the dashboard's axes.
+        trial_attributes: user attributes of the first trials.
 
     Returns:
         Whether this call made the study.
@@ -48,7 +54,7 @@ def create_study(
             if models.StudyModel.find_by_name(name, session) is not None:
                 return False
             direction = models.StudyDirectionModel(objective=0, direction=StudyDirection.MAXIMIZE)
-            study = models.StudyModel(study_name=name, directions=[direction])
+            study: Any = models.StudyModel(study_name=name, directions=[direction])
             session.add(study)
             session.flush()
             session.add_all(
@@ -62,22 +68,41 @@ def create_study(
                         study_id=study.study_id, key=_METRIC_NAMES, value_json=names
                     )
                 )
-            trials = [
-                Trial(study_id=study.study_id, number=number, state=TrialState.WAITING)
-                for number in range(budget)
-            ]
-            for trial in trials:  # one by one: a key must rise with its number
-                session.add(trial)
-            session.flush()
-            session.add_all(
-                models.TrialSystemAttributeModel(
-                    trial_id=trial.trial_id, key="fixed_params", value_json=json.dumps(dict(params))
-                )
-                for trial, params in zip(trials, first_params, strict=False)
-            )
+            add_waiting(session, study.study_id, range(budget), first_params, trial_attributes)
     except IntegrityError:  # another process committed the same name first
         return False
     return True
+
+
+def add_waiting(
+    session: Session,
+    study_id: int,
+    numbers: range,
+    first_params: Sequence[Mapping[str, Any]],
+    attributes: Sequence[Mapping[str, Any]] = (),
+) -> None:
+    """Write waiting trials as part of a larger transaction.
+
+    Args:
+        numbers: theirs; nobody else may be adding any.
+        first_params: parameters of the first of them.
+        attributes: user attributes of the first of them.
+    """
+    trials = [Trial(study_id=study_id, number=number, state=TrialState.WAITING) for number in numbers]
+    for trial in trials:  # one by one: a key must rise with its number
+        session.add(trial)
+    session.flush()
+    session.add_all(
+        models.TrialSystemAttributeModel(
+            trial_id=trial.trial_id, key="fixed_params", value_json=json.dumps(dict(params))
+        )
+        for trial, params in zip(trials, first_params, strict=False)
+    )
+    session.add_all(
+        models.TrialUserAttributeModel(trial_id=trial.trial_id, key=key, value_json=json.dumps(value))
+        for trial, known in zip(trials, attributes, strict=False)
+        for key, value in known.items()
+    )
 
 
 @patient

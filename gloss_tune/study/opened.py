@@ -27,6 +27,8 @@ from gloss_tune.study.storage import open_storage, parse_storage_url
 #: Raised whenever a worker of one release must not run a study made by another.
 FORMAT = 1
 _KEY = "gloss_tune:"
+#: The user attributes that hold a study's specification, and what a confirmation confirms.
+SPEC, CONFIRMS = f"{_KEY}spec", f"{_KEY}confirms"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 _PACKAGES = (
     "torch",
@@ -53,6 +55,7 @@ class OpenStudy:
         encoder: ``name`` and ``fingerprint`` (None in a rehearsal).
         versions: of gloss-tune and what it computes with, at creation.
         files: what its files are called in the artifacts folder, where a study of another storage may have its name.
+        confirms: of a confirmation, the study that it confirms and how (see :mod:`gloss_tune.study.confirmation`).
     """
 
     name: str
@@ -63,6 +66,7 @@ class OpenStudy:
     encoder: Mapping[str, Any]
     versions: Mapping[str, str]
     files: str
+    confirms: Mapping[str, Any] | None = None
 
     def optuna_study(self, trial_number: int = 0) -> optuna.Study:
         """The study with its own sampler and pruner, the sampler seeded for one trial."""
@@ -119,7 +123,7 @@ def open_study(url: str, name: str | None = None, *, read_only: bool = False) ->
 
     Args:
         url: its storage.
-        name: its name; may be None where the storage holds one study.
+        name: its name; may be None where the storage holds one study, confirmations not counted.
         read_only: for commands that only look.
 
     Raises:
@@ -127,12 +131,13 @@ def open_study(url: str, name: str | None = None, *, read_only: bool = False) ->
     """
     storage = open_storage(url, read_only=read_only)
     frozen = {s.study_name: s for s in storage.get_all_studies()}
-    ours = sorted(n for n, s in frozen.items() if f"{_KEY}spec" in s.user_attrs)
-    if name is None and len(ours) != 1:
+    ours = sorted(n for n, s in frozen.items() if SPEC in s.user_attrs)
+    searches = [n for n in ours if CONFIRMS not in frozen[n].user_attrs] or ours
+    if name is None and len(searches) != 1:
         what = "holds no study of gloss-tune" if not ours else f"holds {len(ours)} studies: {', '.join(ours)}"
         hint = "make one by 'gloss-tune create'" if not ours else "name one by --study"
         raise InputError(f"Storage {storage.redacted_url} {what}; {hint}")
-    chosen = ours[0] if name is None else name
+    chosen = searches[0] if name is None else name
     check_name(chosen)
     if chosen not in frozen:
         known = (
@@ -144,6 +149,14 @@ def open_study(url: str, name: str | None = None, *, read_only: bool = False) ->
     if chosen not in ours:
         raise InputError(f"Study {chosen!r} on storage {storage.redacted_url} was not made by gloss-tune")
     return _from_attributes(chosen, frozen[chosen]._study_id, storage, frozen[chosen].user_attrs)
+
+
+def open_beside(opened: OpenStudy, name: str) -> OpenStudy | None:
+    """Another study of gloss-tune on the same storage and over the same connections; None if there is none."""
+    found = next((s for s in opened.storage.get_all_studies() if s.study_name == name), None)
+    if found is None or SPEC not in found.user_attrs:
+        return None
+    return _from_attributes(name, found._study_id, opened.storage, found.user_attrs)
 
 
 def to_attributes(spec: StudySpec, dataset: Mapping[str, Any], encoder: Mapping[str, Any]) -> dict[str, Any]:
@@ -205,7 +218,7 @@ def _from_attributes(
             "Use the same release for all.",
         )
     try:
-        values = dict(attributes[f"{_KEY}spec"])
+        values = dict(attributes[SPEC])
         values["first_trials"] = tuple(values["first_trials"])
         dataset, encoder, versions = (
             dict(attributes[f"{_KEY}{key}"]) for key in ("dataset", "encoder", "versions")
@@ -222,4 +235,5 @@ def _from_attributes(
         encoder=encoder,
         versions=versions,
         files=_files_name(name, attributes.get(f"{_KEY}id", "")),
+        confirms=attributes.get(CONFIRMS),
     )

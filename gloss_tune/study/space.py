@@ -36,6 +36,9 @@ DEFAULT_RANGES: dict[str, dict[str, Any]] = {
     "propagation": {"choices": list(PROPAGATIONS)},
 }
 
+#: Where the runs of a confirmation have their seeds (see :mod:`gloss_tune.study.confirmation`); no study searches them.
+SEED_RANGE: dict[str, Any] = {"low": 0, "high": 2**31 - 1}
+
 # beyond this a whole number is no longer exact in the database's floats
 _LARGEST = 2.0**53
 _LISTED = 10_000

@@ -80,8 +80,9 @@ class StudySpec(BaseModel):
 
     @property
     def ranges(self) -> tuple[ParameterRange, ...]:
-        """What is searched, in the order of the hyperparameter table."""
-        return tuple(parameter_range(name, self.space[name]) for name in DEFAULT_RANGES if name in self.space)
+        """What is searched, in the order of the hyperparameter table; a confirmation's runs also have seeds."""
+        names = (*DEFAULT_RANGES, "seed")
+        return tuple(parameter_range(name, self.space[name]) for name in names if name in self.space)
 
     @property
     def longest_documents(self) -> int:
@@ -93,7 +94,7 @@ class StudySpec(BaseModel):
         """The fine-tune of a trial that drew ``params``.
 
         Every trial trains with the study's own seed: trials then differ by their hyperparameters alone, and the
-        exported best can be rerun from what the export says.
+        exported best can be rerun from what the export says. Only a confirmation's trials bring seeds of their own.
         """
         top = {name: getattr(self, name) for name in _TOP_LEVEL}
         return FinetuneConfig(**{**top, **self.train, **params})

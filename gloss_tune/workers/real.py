@@ -6,9 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gloss_tune.encoder import resolve_encoder
-from gloss_tune.errors import InputError, StudyMismatchError
+from gloss_tune.encoder import ResolvedEncoder, resolve_encoder
+from gloss_tune.errors import StudyMismatchError
 from gloss_tune.finetune.config import FinetuneConfig
+from gloss_tune.finetune.device import pick_device
 from gloss_tune.finetune.protocol import FinetuneRun
 from gloss_tune.finetune.session import Session
 from gloss_tune.study.create import describe, study_dataset
@@ -17,6 +18,7 @@ from gloss_tune.study.opened import OpenStudy
 from gloss_tune.workers.cores import CoreShare
 
 if TYPE_CHECKING:
+    from gloss_tune.data import TextDataset
     from gloss_tune.finetune.loop import Finetune
 
 
@@ -36,16 +38,7 @@ class RealRuns:
     def __init__(self, opened: OpenStudy, device: str, threads: int | None, data_dir: Path | None) -> None:
         dataset = study_dataset(opened.spec, data_dir)
         encoder = resolve_encoder(opened.spec.model)
-        found = [
-            *differences(dict(opened.dataset), describe(dataset), "dataset."),
-            *differences(
-                dict(opened.encoder), {"name": encoder.name, "fingerprint": encoder.fingerprint}, "encoder."
-            ),
-        ]
-        if found:
-            raise StudyMismatchError(
-                opened.name, found, "Give this worker the study's own data (--data-dir) and encoder."
-            )
+        check_same_inputs(opened, dataset, encoder)
         self.device = pick_device(device)
         self._cores = CoreShare(self.device, threads)
         self.classes = dataset.classes
@@ -66,20 +59,19 @@ class RealRuns:
         return self.latest
 
 
-def pick_device(device: str) -> str:
-    """The device meant by a name.
+def check_same_inputs(opened: OpenStudy, dataset: TextDataset, encoder: ResolvedEncoder) -> None:
+    """Refuse what the study was not made with.
 
     Raises:
-        InputError: if there is no such device.
+        StudyMismatchError: data set or encoder differ, with each field that does.
     """
-    import torch
-
-    if device == "auto":
-        return "cuda:0" if torch.cuda.is_available() else "cpu"
-    try:
-        chosen = torch.device(device)
-        torch.empty(1, device=chosen)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"Device {device!r} cannot be used ({reason}); choose auto, cpu or cuda:N") from None
-    return str(chosen)
+    found = [
+        *differences(dict(opened.dataset), describe(dataset), "dataset."),
+        *differences(
+            dict(opened.encoder), {"name": encoder.name, "fingerprint": encoder.fingerprint}, "encoder."
+        ),
+    ]
+    if found:
+        raise StudyMismatchError(
+            opened.name, found, "Give this worker the study's own data (--data-dir) and encoder."
+        )

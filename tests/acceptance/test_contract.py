@@ -24,7 +24,21 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-COMMANDS = ("create", "worker", "run", "status", "trials", "export", "datasets", "dashboard", "demo")
+COMMANDS = (
+    "create",
+    "worker",
+    "run",
+    "status",
+    "trials",
+    "export",
+    "confirm",
+    "retrain",
+    "predict",
+    "launch",
+    "datasets",
+    "dashboard",
+    "demo",
+)
 REHEARSAL = ("--dataset", "mr", "--rehearse")
 
 

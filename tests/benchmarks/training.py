@@ -37,7 +37,7 @@ def rows(quick: bool) -> list[Row]:
     table = []
     for name, documents, others in (
         ("mr", 128 if quick else 1600, True),
-        ("r8", 128 if quick else 512, not quick),
+        ("r8", 128 if quick else 256, False),
     ):
         table += _rows_of(dataset(name, documents), runs, others)
     return table

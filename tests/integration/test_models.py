@@ -21,11 +21,12 @@ from gloss_tune.data import TokenizedSplit
 from gloss_tune.encoder import Encoder, resolve_encoder
 from gloss_tune.finetune.config import EpochReport
 from gloss_tune.finetune.loop import Finetune
+from gloss_tune.finetune.model_folder import DESCRIPTION, HEAD
 from gloss_tune.study.objective import Ending, ask, tell
 from gloss_tune.study.opened import OpenStudy
 from gloss_tune.study.queue import Claim, claim
 from gloss_tune.workers.artifacts import models as models_module
-from gloss_tune.workers.artifacts.models import DESCRIPTION, HEAD, drop_model, forget_worse, keep_model
+from gloss_tune.workers.artifacts.models import drop_model, forget_worse, keep_model
 from gloss_tune.workers.artifacts.trial_files import MODELS
 from tests.disks import no_file_larger_than
 from tests.integration.studies import FILES, METRICS, age, join, make, reap
@@ -164,9 +165,9 @@ def test_a_worse_trial_is_not_even_written(
     tmp_path: Path, run: Finetune, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written: list[Path] = []
-    write = models_module._write
+    write = models_module.write_model
     monkeypatch.setattr(
-        models_module, "_write", lambda folder, *rest: (written.append(folder), write(folder, *rest))
+        models_module, "write_model", lambda folder, *rest: (written.append(folder), write(folder, *rest))
     )
     opened = study(f"sqlite:///{tmp_path}/study.db", keep=1)
     for value in (0.7, 0.6, 0.7, 0.8):

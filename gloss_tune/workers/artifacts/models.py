@@ -10,14 +10,14 @@ from __future__ import annotations
 import errno
 import json
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optuna.trial import TrialState
 
-from gloss_tune.atomic import part_beside, whole_folder, write_whole
+from gloss_tune.atomic import part_beside, whole_folder
+from gloss_tune.finetune.model_folder import DESCRIPTION, write_model
 from gloss_tune.logging import logger
 from gloss_tune.study.objective import Ending
 from gloss_tune.study.opened import OpenStudy, current_versions
@@ -27,12 +27,7 @@ from gloss_tune.study.standings import best_complete, standings
 from gloss_tune.workers.artifacts.trial_files import MODELS, remove, trial_files
 
 if TYPE_CHECKING:
-    from gloss_tune.encoder import Encoder
     from gloss_tune.finetune.loop import Finetune
-
-HEAD = "head.safetensors"
-DESCRIPTION = "gloss_tune.json"
-_FORMAT = 1
 
 
 def keep_model(
@@ -63,9 +58,9 @@ def keep_model(
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with whole_folder(target, f".attempt-{claimed.attempt}") as folder:
-            _write(folder, run, _description(opened, claimed, run, ending, classes))
+            description = _description(opened, claimed, run, ending, classes)
+            write_model(folder, run.encoder, run.head, description)
             _make_room(target, claimed.attempt)
-    # three writers, each with its own for a full disk
     except (OSError, RuntimeError, SafetensorError) as error:
         logger.warning("Trial %d: its model could not be kept (%s).", claimed.number, error)
 
@@ -118,17 +113,6 @@ def _folder(opened: OpenStudy, artifacts: Path, number: int) -> Path:
     return artifacts / MODELS / opened.files / f"trial-{number}"
 
 
-def _write(folder: Path, run: Finetune, description: dict[str, Any]) -> None:
-    from safetensors.torch import save_file
-
-    with _longest_text(run.encoder, run.config.max_length):
-        run.encoder.save(folder)
-    weights = {name: value.detach().cpu().contiguous() for name, value in run.head.state_dict().items()}
-    save_file(weights, folder / HEAD)
-    text = json.dumps(description, indent=2, ensure_ascii=False, allow_nan=False)
-    write_whole(folder / DESCRIPTION, text + "\n")
-
-
 def _description(
     opened: OpenStudy, claimed: Claim, run: Finetune, ending: Ending, classes: Sequence[str]
 ) -> dict[str, Any]:
@@ -136,7 +120,6 @@ def _description(
     assert run.best is not None
     metrics = run.best.metrics.items()
     return {
-        "format": _FORMAT,
         "study": opened.name,
         "trial": claimed.number,
         "attempt": claimed.attempt,
@@ -153,21 +136,8 @@ def _description(
         "encoder": dict(opened.encoder),
         "classes": list(classes),
         "max_length": run.config.max_length,
-        # logits (N, C) = embeddings (N, D) of length 1, times weight (C, D) transposed, plus bias (C,)
-        "head": {"file": HEAD, "input": "embeddings of length 1"},
         "versions": current_versions(),
     }
-
-
-@contextmanager
-def _longest_text(encoder: Encoder, tokens: int) -> Iterator[None]:
-    """The encoder cuts texts as this trial did; others of the study may have had longer ones."""
-    before = encoder.model.max_seq_length
-    encoder.model.max_seq_length = tokens
-    try:
-        yield
-    finally:
-        encoder.model.max_seq_length = before
 
 
 def _attempt_in(folder: Path) -> int | None:

@@ -14,6 +14,7 @@ import psutil
 from gloss_tune.data.cache import cache_dir
 from gloss_tune.encoder import ResolvedEncoder, resolve_encoder
 from gloss_tune.filesystem import LITTLE_SPACE, filesystem_kind, free_space, why_not_writable
+from gloss_tune.finetune.device import pick_device
 from gloss_tune.study.create import describe, study_dataset
 from gloss_tune.study.layers import differences
 from gloss_tune.study.opened import OpenStudy
@@ -22,7 +23,6 @@ from gloss_tune.wording import count, duration, size
 from gloss_tune.workers.artifacts.store import has_left_marker
 from gloss_tune.workers.cores import usable_cores
 from gloss_tune.workers.doctor.checklist import Finding
-from gloss_tune.workers.real import pick_device
 
 if TYPE_CHECKING:
     from gloss_tune.data import TextDataset

@@ -36,8 +36,8 @@ COMMANDS = {" ".join(path): command for path, command in walk(ROOT)}
 
 def test_the_commands_of_the_contract_are_there() -> None:
     assert COMMANDS.keys() >= {
-        "create", "worker", "launch", "run", "status", "reap", "doctor", "trials", "export", "dashboard", "demo",
-        "datasets", "datasets list", "datasets show", "datasets fetch",
+        "create", "worker", "launch", "run", "status", "reap", "doctor", "trials", "export", "confirm", "retrain",
+        "predict", "dashboard", "demo", "datasets", "datasets list", "datasets show", "datasets fetch",
     }  # fmt: skip
 
 
@@ -63,12 +63,17 @@ OPTIONS = {
     "--dry-run --storage --data-dir --format",
     "run": "--dataset --study --loss --trials --set --storage --data-dir --device --workers --grace --output",
     "worker": "--max-trials --timeout --grace --device --storage --study --data-dir --artifacts",
-    "launch": "--workers --device --threads --max-trials --timeout --grace --storage --study --data-dir --artifacts",
+    "launch": "--workers --workers-per-device --device --threads --max-trials --timeout --grace --storage --study "
+    "--data-dir --artifacts",
     "reap": "--all --failed --storage --study --format",
     "doctor": "--storage --study --data-dir --artifacts --device --threads --format",
     "status": "--watch --storage --study --artifacts --format",
     "trials": "--storage --study --format --output",
-    "export": "--storage --study --format --output",
+    "export": "--storage --study --trial --unconfirmed --format --output",
+    "confirm": "--top --seeds --queue-only --workers --device --grace --storage --study --data-dir "
+    "--artifacts --format",
+    "retrain": "--output --trial --confirmed --seeds --storage --study --data-dir --device --threads --format",
+    "predict": "--model --text-column --format --output --device --threads",
     "dashboard": "--storage --writable --port",
     "datasets list": "--data-dir --format",
     "datasets show": "--data-dir --format",
