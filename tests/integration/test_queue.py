@@ -425,6 +425,38 @@ def test_the_holder_writes_freely(storage_url: str) -> None:
     assert done.user_attrs["device"] == "cpu"
 
 
+@pytest.mark.postgres
+def test_a_late_report_that_waits_for_a_new_claim_is_refused(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The row's lock is not enough: what is compared under it must not be older than the lock."""
+    slow, late = make(postgres_url), join(postgres_url)
+    claimed = claim(late.storage, late.study_id, "late")
+    assert claimed is not None
+    give_back(late.storage, claimed)
+    about_to_commit, go_on = threading.Event(), threading.Event()
+
+    def sign_of_life(session: Any, trial_id: int) -> None:
+        session.flush()
+        about_to_commit.set()
+        assert go_on.wait(30)
+
+    with ThreadPoolExecutor(2) as pool:
+        monkeypatch.setattr("gloss_tune.study.queue.sign_of_life", sign_of_life)
+        second = pool.submit(claim, slow.storage, slow.study_id, "new")
+        assert about_to_commit.wait(30)
+        report = pool.submit(late.storage.set_trial_intermediate_value, claimed.trial_id, 1, 0.5)
+        time.sleep(0.5)
+        assert not report.done()
+        go_on.set()
+        with pytest.raises(LeaseLostError):
+            report.result(30)
+        taken = second.result(30)
+    assert taken is not None
+    assert taken.attempt == 2
+    assert not trial_of(slow, 0).intermediate_values
+
+
 # ── one at a time ──
 
 
