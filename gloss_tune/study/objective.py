@@ -70,26 +70,32 @@ def ask(opened: OpenStudy, claimed: Claim) -> tuple[optuna.Trial, dict[str, Valu
     """
     space = {searched.name: searched.distribution() for searched in opened.spec.ranges}
     frozen = opened.storage.get_trial(claimed.trial_id)
+    study = opened.optuna_study(claimed.number)
     if not space.keys() <= frozen.params.keys():
-        _draw(opened, claimed, frozen, space)
+        _draw(opened, claimed, study, frozen, space)
     if frozen.intermediate_values:
         forget_reports(opened.storage, claimed)
-    trial = optuna.Trial(opened.optuna_study(claimed.number), claimed.trial_id)
-    return trial, {name: trial.params[name] for name in space}
+    trial = optuna.Trial(study, claimed.trial_id)
+    params = trial.params
+    return trial, {name: params[name] for name in space}
 
 
 def _draw(
-    opened: OpenStudy, claimed: Claim, frozen: FrozenTrial, space: Mapping[str, BaseDistribution]
+    opened: OpenStudy,
+    claimed: Claim,
+    study: optuna.Study,
+    frozen: FrozenTrial,
+    space: Mapping[str, BaseDistribution],
 ) -> None:
     queued = frozen.system_attrs.get("fixed_params", {}).keys()
     for tries_left in reversed(range(_DRAWS)):
-        study = opened.optuna_study(claimed.number)  # anew: it must see what others drew meanwhile
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             params = DistinctSampler.of(study).draw(study, frozen)
         distinct = tries_left > 0 and not space.keys() <= queued
         if opened.storage.set_params(claimed.trial_id, params, space, distinct=distinct):
             return
+        study = opened.optuna_study(claimed.number)  # its sampler as it was before this draw
 
 
 def run_trial(
@@ -124,7 +130,7 @@ def run_trial(
             reports.extend(earlier_reports)
         for earlier in reports:
             trial.report(earlier.metrics[opened.spec.metric], step=earlier.epoch)
-        pruned = _run_epochs(opened.spec.metric, trial, run, reports, on_epoch, checkpoint)
+        pruned = _run_epochs(opened, trial, run, reports, on_epoch, checkpoint)
     except TrialError as error:
         reason = f"{type(error).__name__}: {error}"
         return Ending(TrialState.FAIL, reason=reason, infeasible=True, reports=tuple(reports))
@@ -174,7 +180,7 @@ def tell(
 
 
 def _run_epochs(
-    metric: str,
+    opened: OpenStudy,
     trial: optuna.Trial,
     run: FinetuneRun,
     reports: list[EpochReport],
@@ -182,6 +188,7 @@ def _run_epochs(
     checkpoint: Checkpoint | None,
 ) -> bool:
     """Whether the pruner stopped the run."""
+    metric = opened.spec.metric
     epochs = run.epochs()
     try:
         for report in epochs:
@@ -190,10 +197,17 @@ def _run_epochs(
             on_epoch(report)
             if checkpoint is not None:
                 checkpoint.keep(run, reports)
-            if trial.should_prune():
+            if _should_prune(opened, trial):
                 return True
     finally:
         close = getattr(epochs, "close", None)
         if close is not None:
             close()
     return False
+
+
+def _should_prune(opened: OpenStudy, trial: optuna.Trial) -> bool:
+    if opened.spec.pruner != "median":  # hyperband also compares with trials that are running
+        return trial.should_prune()
+    with opened.storage.finished_only():
+        return trial.should_prune()

@@ -21,6 +21,7 @@ from optuna.trial import TrialState
 
 from gloss_tune.study.patience import patient
 from gloss_tune.study.shared_storage import LeaseLostError, SharedStorage, number_attribute
+from gloss_tune.study.upsert import upsert
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -28,7 +29,17 @@ if TYPE_CHECKING:
 #: Optuna's table of trials. Typed as Any: Optuna declares its tables without the types that an instance's fields have
 Trial: Any = models.TrialModel
 _TrialAttribute = models.TrialUserAttributeModel
-_Heartbeat = models.TrialHeartbeatModel
+_Heartbeat: Any = models.TrialHeartbeatModel
+
+_NOW = sqlalchemy.select(sqlalchemy.func.now())
+_RENEW = (
+    sqlalchemy.update(_Heartbeat.__table__)
+    .where(_Heartbeat.__table__.c.trial_id == sqlalchemy.bindparam("trial"))
+    .values(heartbeat=sqlalchemy.bindparam("now"))
+)
+_FIRST_SIGN = sqlalchemy.insert(_Heartbeat.__table__).values(
+    trial_id=sqlalchemy.bindparam("trial"), heartbeat=sqlalchemy.bindparam("now")
+)
 
 _REVIVALS = "gloss_tune:revivals"
 #: Where Optuna keeps a trial's constraints, in a form that all its supported releases read.
@@ -89,8 +100,7 @@ def claim(storage: SharedStorage, study_id: int, worker: str) -> Claim | None:
         attempt = number_attribute(session, trial.trial_id, "attempts") + 1
         trial.state = TrialState.RUNNING
         trial.datetime_start = datetime.now()
-        set_attribute(session, trial.trial_id, "attempts", attempt)
-        set_attribute(session, trial.trial_id, "worker", worker)
+        set_attributes(session, trial.trial_id, {"attempts": attempt, "worker": worker})
         sign_of_life(session, trial.trial_id)
         taken = Claim(trial.trial_id, trial.number, attempt)
     storage.hold(taken.trial_id, taken.attempt)
@@ -170,8 +180,7 @@ def finish(
         if infeasible:
             _mark_infeasible(session, claimed.trial_id)
         sign_of_life(session, claimed.trial_id)
-        for key, attribute in attributes.items():
-            set_attribute(session, claimed.trial_id, key, attribute)
+        set_attributes(session, claimed.trial_id, attributes)
         if value is not None:
             session.add(
                 models.TrialValueModel(
@@ -227,16 +236,15 @@ def requeue(trial: Any) -> None:
 
 def sign_of_life(session: Session, trial_id: int) -> None:
     """Note a sign of life of the trial's worker, by the database's clock."""
-    heartbeat = _Heartbeat.where_trial_id(trial_id, session)
-    if heartbeat is None:
-        session.add(_Heartbeat(trial_id=trial_id, heartbeat=database_now(session)))
-    else:
-        heartbeat.heartbeat = database_now(session)
+    known = {"trial": trial_id, "now": database_now(session)}
+    # no upsert: on Postgres each would use up a key, and a lease is renewed for as long as a trial runs
+    if not session.connection().execute(_RENEW, known).rowcount:
+        session.connection().execute(_FIRST_SIGN, known)
 
 
 def database_now(session: Session) -> datetime:
     """The database's clock, naive UTC: workers need not agree on the time."""
-    now = session.scalar(sqlalchemy.select(sqlalchemy.func.now()))
+    now = session.connection().execute(_NOW).scalar()
     assert now is not None
     naive: datetime = now.replace(tzinfo=None)
     return naive
@@ -279,14 +287,10 @@ def server_started(session: Session) -> datetime:
     return naive
 
 
-def set_attribute(session: Session, trial_id: int, key: str, value: Any) -> None:
-    """Write a user attribute of a trial, the only one of its key."""
-    row = session.scalar(
-        sqlalchemy.select(_TrialAttribute).where(
-            _TrialAttribute.trial_id == trial_id, _TrialAttribute.key == key
-        )
-    )
-    if row is None:
-        session.add(_TrialAttribute(trial_id=trial_id, key=key, value_json=json.dumps(value)))
-    else:
-        row.value_json = json.dumps(value)
+def set_attributes(session: Session, trial_id: int, attributes: Mapping[str, Any]) -> None:
+    """Write user attributes of a trial, each the only one of its key."""
+    rows = [
+        {"trial_id": trial_id, "key": key, "value_json": json.dumps(value)}
+        for key, value in attributes.items()
+    ]
+    upsert(session, _TrialAttribute, ("trial_id", "key"), rows)

@@ -24,7 +24,7 @@ from gloss_tune.study.queue import (
     renew_within,
     requeue,
     server_started,
-    set_attribute,
+    set_attributes,
     sign_of_life,
 )
 from gloss_tune.study.roster import WorkerEntry, entries, everyone, strike_off, write_entry
@@ -148,7 +148,7 @@ def reap(
             if trial.trial_id not in silent and not is_gone:
                 continue
             losses = number_attribute(session, trial.trial_id, "lost_workers") + 1
-            set_attribute(session, trial.trial_id, "lost_workers", losses)
+            set_attributes(session, trial.trial_id, {"lost_workers": losses})
             if losses < max_attempts:
                 requeue(trial)
                 recovered.requeued.append(trial.number)
@@ -156,7 +156,7 @@ def reap(
             reason = (
                 f"WorkerLost: the trial lost its worker {losses} times, which is the limit (max_attempts)"
             )
-            set_attribute(session, trial.trial_id, "error", reason)
+            set_attributes(session, trial.trial_id, {"error": reason})
             trial.state = TrialState.FAIL
             trial.datetime_complete = datetime.now()
             sign_of_life(session, trial.trial_id)  # when it failed, by the database's clock

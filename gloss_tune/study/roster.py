@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy
 from optuna.storages._rdb import models
-from sqlalchemy.dialects import postgresql, sqlite
 
 from gloss_tune.processes import ProcessIdentity, is_gone
 from gloss_tune.study.patience import patient
 from gloss_tune.study.queue import database_now
 from gloss_tune.study.shared_storage import SharedStorage
+from gloss_tune.study.upsert import upsert
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -70,11 +70,8 @@ def sign_in(storage: SharedStorage, study_id: int, entry: WorkerEntry) -> None:
 def write_entry(session: Session, study_id: int, entry: WorkerEntry) -> None:
     """:func:`sign_in` as part of a larger transaction."""
     stored = json.dumps({**asdict(entry), "seen": database_now(session).isoformat()})
-    insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
-    new = insert(_Attribute).values(study_id=study_id, key=_PREFIX + entry.id, value_json=stored)
-    session.execute(
-        new.on_conflict_do_update(index_elements=["study_id", "key"], set_={"value_json": stored})
-    )
+    row = {"study_id": study_id, "key": _PREFIX + entry.id, "value_json": stored}
+    upsert(session, _Attribute, ("study_id", "key"), [row])
 
 
 @patient

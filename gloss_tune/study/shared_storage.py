@@ -15,26 +15,38 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy
 from filelock import FileLock
+from optuna.distributions import distribution_to_json
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import aliased
 
 from gloss_tune.errors import GlossTuneError
 from gloss_tune.logging import redact
-from gloss_tune.study.history import read_trials
+from gloss_tune.study.history import read_by_key, read_news
 from gloss_tune.study.patience import Patience, patient
+from gloss_tune.study.upsert import upsert
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from sqlalchemy.orm import Session
 
-# databases limit the number of a statement's parameters
-_KEYS_A_QUERY = 500
 # any constant will do: it names our one advisory lock in a Postgres server
 _ADVISORY_LOCK = 0x676C6F7373
+
+# Statements are put together once: that takes longer than most of them run.
+_trials = models.TrialModel.__table__.c
+_user_attributes = models.TrialUserAttributeModel.__table__.c
+_LOCK = (
+    sqlalchemy.select(_trials.number, _trials.state)
+    .where(_trials.trial_id == sqlalchemy.bindparam("trial"))
+    .with_for_update()
+)
+_ATTRIBUTE = sqlalchemy.select(_user_attributes.value_json).where(
+    _user_attributes.trial_id == sqlalchemy.bindparam("trial"),
+    _user_attributes.key == sqlalchemy.bindparam("key"),
+)
 
 
 class LeaseLostError(GlossTuneError):
@@ -57,6 +69,7 @@ class SharedStorage(RDBStorage):
     def __init__(self, url: URL, engine_kwargs: dict[str, Any], **options: Any) -> None:
         self._held: dict[int, int] = {}
         self.leaves_out_unclaimed = False
+        self._finished_only = False
         self._file = Path(str(url.database)) if url.get_backend_name() == "sqlite" else None
         self._identity: tuple[int, int] | None = None
         self.redacted_url = redact(url.render_as_string(hide_password=True))
@@ -110,29 +123,37 @@ class SharedStorage(RDBStorage):
         reading a thousand of them for every draw takes longer than the draw. Trials are claimed in rising order, so
         that those left out come after all that the cache takes to be read.
         """
-        trial, queued = models.TrialModel, aliased(models.TrialSystemAttributeModel)
-        of_study = trial.study_id == study_id
-        unread = trial.trial_id > trial_id_greater_than
-        if self.leaves_out_unclaimed:
-            claimed = (
-                sqlalchemy.select(sqlalchemy.func.max(trial.trial_id))
-                .where(of_study, trial.state != TrialState.WAITING)
-                .correlate(None)
-            )
-            has_params = sqlalchemy.exists().where(
-                queued.trial_id == trial.trial_id, queued.key == "fixed_params"
-            )
-            unread &= (trial.trial_id <= claimed.scalar_subquery()) | has_params
         with self.transaction() as session:
-            models.StudyModel.find_or_raise_by_id(study_id, session)
-            found = read_trials(session, study_id, unread)
-            # those that were not finished when the cache read them last
-            again = sorted(key for key in included_trial_ids if key <= trial_id_greater_than)
-            for first in range(0, len(again), _KEYS_A_QUERY):
-                keys = again[first : first + _KEYS_A_QUERY]
-                found += read_trials(session, study_id, trial.trial_id.in_(keys))
+            found = read_news(
+                session,
+                study_id,
+                trial_id_greater_than,
+                included_trial_ids,
+                claimed_only=self.leaves_out_unclaimed,
+                finished_only=self._finished_only,
+            )
+            if not found:
+                models.StudyModel.find_or_raise_by_id(study_id, session)
         chosen = found if states is None else [trial for trial in found if trial.state in states]
         return sorted(chosen, key=lambda trial: trial.number)
+
+    @contextlib.contextmanager
+    def finished_only(self) -> Iterator[None]:
+        """Within the block, what Optuna's cache reads of trials that have not ended is their state alone."""
+        self._finished_only = True
+        try:
+            yield
+        finally:
+            self._finished_only = False
+
+    @patient
+    def get_trial(self, trial_id: int) -> FrozenTrial:
+        """As Optuna's, in half the time."""
+        with self.transaction() as session:
+            found = read_by_key(session, [trial_id])
+        if not found:
+            raise KeyError(models.NOT_FOUND_MSG)
+        return found[0]
 
     def hold(self, trial_id: int, attempt: int) -> None:
         """From now on, write to this trial only while it is running on this attempt."""
@@ -152,10 +173,7 @@ class SharedStorage(RDBStorage):
 
     def _check_held(self, session: Session, trial_id: int, attempt: int) -> None:
         """In two statements: the second must see what was committed while the first waited for the row's lock."""
-        trial = models.TrialModel
-        locked = session.execute(
-            sqlalchemy.select(trial.number, trial.state).where(trial.trial_id == trial_id).with_for_update()
-        ).one_or_none()
+        locked = session.connection().execute(_LOCK, {"trial": trial_id}).one_or_none()
         if (
             locked is None
             or locked.state != TrialState.RUNNING
@@ -175,14 +193,27 @@ class SharedStorage(RDBStorage):
             return
         report = models.TrialIntermediateValueModel
         value, kind = report.intermediate_value_to_stored_repr(intermediate_value)
+        row = {
+            "trial_id": trial_id,
+            "step": step,
+            "intermediate_value": value,
+            "intermediate_value_type": kind,
+        }
         with self.transaction() as session:
             self._check_held(session, trial_id, attempt)
-            session.execute(sqlalchemy.delete(report).where(report.trial_id == trial_id, report.step == step))
-            session.execute(
-                sqlalchemy.insert(report).values(
-                    trial_id=trial_id, step=step, intermediate_value=value, intermediate_value_type=kind
-                )
-            )
+            upsert(session, report, ("trial_id", "step"), [row])
+
+    @patient
+    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
+        """As Optuna's, in three statements instead of five; samplers write one for every draw."""
+        attempt = self._held.get(trial_id)
+        if attempt is None:
+            super().set_trial_system_attr(trial_id, key, value)
+            return
+        row = {"trial_id": trial_id, "key": key, "value_json": json.dumps(value)}
+        with self.transaction() as session:
+            self._check_held(session, trial_id, attempt)
+            upsert(session, models.TrialSystemAttributeModel, ("trial_id", "key"), [row])
 
     @patient
     def set_params(
@@ -220,8 +251,20 @@ class SharedStorage(RDBStorage):
                 return False
             param = models.TrialParamModel
             has = session.scalars(sqlalchemy.select(param.param_name).where(param.trial_id == trial_id)).all()
-            for name in (name for name in internal if name not in has):
-                self._set_trial_param_without_commit(session, trial_id, name, internal[name], space[name])
+            new = [
+                {
+                    "trial_id": trial_id,
+                    "param_name": name,
+                    "param_value": value,
+                    "distribution_json": distribution_to_json(space[name]),
+                }
+                for name, value in internal.items()
+                if name not in has
+            ]
+            if new:
+                state: Any = session.scalar(sqlalchemy.select(trial.state).where(trial.trial_id == trial_id))
+                self.check_trial_is_updatable(trial_id, state)
+                upsert(session, param, ("trial_id", "param_name"), new)
         return True
 
     @contextlib.contextmanager
@@ -278,10 +321,8 @@ def text_attribute(session: Session, trial_id: int, key: str) -> str | None:
 
 
 def _attribute(session: Session, trial_id: int, key: str) -> str | None:
-    attribute = models.TrialUserAttributeModel
-    return session.scalar(
-        sqlalchemy.select(attribute.value_json).where(attribute.trial_id == trial_id, attribute.key == key)
-    )
+    stored: str | None = session.connection().execute(_ATTRIBUTE, {"trial": trial_id, "key": key}).scalar()
+    return stored
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
 
 from gloss_tune.errors import GlossTuneError
-from gloss_tune.study import reading, shared_storage
+from gloss_tune.study import history, reading
 from gloss_tune.study.history import read_briefly, read_trials, reported_epochs
 from gloss_tune.study.opened import OpenStudy
 from tests.integration.studies import make
@@ -89,7 +89,7 @@ def test_trials_are_those_that_optuna_reads(opened: OpenStudy) -> None:
 
 
 def test_optunas_cache_reads_through_it(opened: OpenStudy, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shared_storage, "_KEYS_A_QUERY", 2)
+    monkeypatch.setattr(history, "_KEYS_A_QUERY", 2)
     study = opened.optuna_study()
     same(study.get_trials(), of_optuna(opened))
     with through_optuna(opened) as other:

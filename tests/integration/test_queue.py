@@ -542,3 +542,32 @@ def test_a_worker_reads_all_but_the_rest_of_the_budget(storage_url: str) -> None
         ]  # fmt: skip
     opened.storage.leaves_out_unclaimed = False
     assert seen() == "CCCCCWWW"
+
+
+def test_a_pruner_reads_no_more_than_the_state_of_unfinished_trials(storage_url: str) -> None:
+    opened, other = make(storage_url, trials=6, first_trials=["published"]), join(storage_url)
+    opened.storage.leaves_out_unclaimed = True
+    study = opened.optuna_study()
+    first = claim(other.storage, other.study_id, "a")
+    assert first is not None
+    trial, params = ask(other, first)
+    trial.report(0.1, step=1)
+    finish(other, 0.5)
+    running = claim(other.storage, other.study_id, "b")
+    assert running is not None
+
+    with opened.storage.finished_only():
+        seen = study.get_trials(deepcopy=False)
+    assert "".join(t.state.name[0] for t in seen) == "RCR"
+    assert seen[1] == trial_of(opened, 1)
+    assert not seen[0].params
+    assert not seen[0].intermediate_values
+    # a draw in the same process then reads them whole, among them what was requeued and what ended meanwhile
+    assert study.get_trials(deepcopy=False)[0].params == params
+    assert give_back(other.storage, running)
+    with opened.storage.finished_only():
+        assert study.get_trials(deepcopy=False)[2].state == TrialState.WAITING
+    tell(other, trial, first, COMPLETE, 1.0, {})
+    with opened.storage.finished_only():
+        assert study.get_trials(deepcopy=False)[0] == trial_of(opened, 0)
+    assert study.get_trials(deepcopy=False) == other.storage.get_all_trials(other.study_id)[:3]
