@@ -130,7 +130,7 @@ def run_trial(
             reports.extend(earlier_reports)
         for earlier in reports:
             trial.report(earlier.metrics[opened.spec.metric], step=earlier.epoch)
-        pruned = _run_epochs(opened, trial, run, reports, on_epoch, checkpoint)
+        pruned = _run_epochs(opened, config, trial, run, reports, on_epoch, checkpoint)
     except TrialError as error:
         reason = f"{type(error).__name__}: {error}"
         return Ending(TrialState.FAIL, reason=reason, infeasible=True, reports=tuple(reports))
@@ -181,6 +181,7 @@ def tell(
 
 def _run_epochs(
     opened: OpenStudy,
+    config: FinetuneConfig,
     trial: optuna.Trial,
     run: FinetuneRun,
     reports: list[EpochReport],
@@ -197,7 +198,8 @@ def _run_epochs(
             on_epoch(report)
             if checkpoint is not None:
                 checkpoint.keep(run, reports)
-            if _should_prune(opened, trial):
+            # after the last epoch there is nothing left to save, and the trial is as whole as any
+            if not _is_last(report, run, config) and _should_prune(opened, trial):
                 return True
     finally:
         close = getattr(epochs, "close", None)
@@ -211,3 +213,9 @@ def _should_prune(opened: OpenStudy, trial: optuna.Trial) -> bool:
         return trial.should_prune()
     with opened.storage.finished_only():
         return trial.should_prune()
+
+
+def _is_last(report: EpochReport, run: FinetuneRun, config: FinetuneConfig) -> bool:
+    best = run.best
+    out_of_patience = best is not None and report.epoch - best.epoch >= config.patience
+    return report.epoch >= config.epochs or out_of_patience

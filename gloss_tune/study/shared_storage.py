@@ -186,7 +186,7 @@ class SharedStorage(RDBStorage):
 
     @patient
     def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
-        """As Optuna's, in four statements instead of nine: a worker waits for it after every epoch."""
+        """As Optuna's, in three statements instead of nine: a worker waits for it after every epoch."""
         attempt = self._held.get(trial_id)
         if attempt is None:
             super().set_trial_intermediate_value(trial_id, step, intermediate_value)

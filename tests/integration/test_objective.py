@@ -90,6 +90,18 @@ def test_a_poor_trial_is_pruned_at_once_and_its_run_is_closed(storage_url: str) 
     assert trial_of(opened, number).value == 0.9
 
 
+@pytest.mark.parametrize("train", [{"epochs": 3}, {"epochs": 9, "patience": 1}])
+def test_after_its_last_epoch_no_trial_is_pruned(url: str, train: dict[str, int]) -> None:
+    """Nothing would be saved, and a pruned trial is neither exported nor confirmed."""
+    opened = make(url, trials=6, train=train)
+    for good in (0.80, 0.81, 0.82, 0.83, 0.84):
+        run(opened, ScriptedRun(0.1, 0.2, good))
+    scores = (0.5, 0.5, 0.1) if train["epochs"] == 3 else (0.3, 0.29)
+    number, ending = run(opened, ScriptedRun(*scores))
+    assert ending.state == TrialState.COMPLETE
+    assert trial_of(opened, number).value == max(scores)
+
+
 def test_without_a_pruner_no_trial_is_cut_short(url: str) -> None:
     opened = make(url, trials=6, pruner="none")
     for good in (0.80, 0.81, 0.82, 0.83, 0.84):
