@@ -23,6 +23,7 @@ from gloss_tune.cli.export import export
 from gloss_tune.cli.launch import launch
 from gloss_tune.cli.predict import predict
 from gloss_tune.cli.reap import reap
+from gloss_tune.cli.report import report
 from gloss_tune.cli.retrain import retrain
 from gloss_tune.cli.run import run
 from gloss_tune.cli.status import status
@@ -42,7 +43,7 @@ app = typer.Typer(
 )
 for command in (
     *(create, worker, launch, run, status, trials, confirm, export, retrain, predict),
-    *(dashboard, demo, reap, doctor),
+    *(report, dashboard, demo, reap, doctor),
 ):
     app.command()(command)
 app.add_typer(datasets, name="datasets")

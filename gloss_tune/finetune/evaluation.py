@@ -27,8 +27,8 @@ def evaluate(
     context: torch.autocast,
     on_step: Callable[[], None],
     limit: ChunkLimit | None = None,
-) -> dict[str, float]:
-    """Metrics of a split without dropout.
+) -> tuple[dict[str, float], Tensor]:
+    """Metrics of a split of N documents without dropout.
 
     Args:
         encoder: left in the mode (training or evaluation) that it came in.
@@ -39,11 +39,12 @@ def evaluate(
         limit: of the encoder's chunks; lowered where memory does not suffice.
 
     Returns:
-        ``accuracy``, ``macro_f1``, ``silhouette`` and ``loss``, the mean cross-entropy of the head; all NaN
-        where the embeddings are not finite.
+        ``accuracy``, ``macro_f1``, ``silhouette`` and ``loss``, the mean cross-entropy of the head, all NaN
+        where the embeddings are not finite; and the predicted classes (N,), int64, on the CPU.
     """
     embeddings = embed_split(encoder, tokens, context, on_step, limit)
-    return score(embeddings, classify(head, embeddings), tokens.labels)
+    logits = classify(head, embeddings)
+    return score(embeddings, logits, tokens.labels), logits.argmax(dim=1).cpu()
 
 
 def classify(head: nn.Linear, embeddings: Tensor) -> Tensor:
@@ -53,7 +54,7 @@ def classify(head: nn.Linear, embeddings: Tensor) -> Tensor:
 
 
 def score(embeddings: Tensor, logits: Tensor, labels: NDArray[np.int64]) -> dict[str, float]:
-    """Metrics of embeddings (N, D) and logits (N, C) against the true classes (N,); see :func:`evaluate`."""
+    """Metrics of embeddings (N, D) and logits (N, C) against the true classes (N,); as :func:`evaluate` gives them."""
     loss = float(F.cross_entropy(logits, torch.from_numpy(labels.copy()).to(logits.device)))
     if not math.isfinite(loss):
         return dict.fromkeys(("accuracy", "macro_f1", "silhouette", "loss"), math.nan)

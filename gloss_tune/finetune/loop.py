@@ -86,6 +86,8 @@ class Finetune:
         """A fresh head, optimizer and count of epochs; the encoder's weights are left to the caller."""
         self._stopping = EarlyStopping(self.config.metric, self.config.patience)
         self._best_weights: dict[str, Tensor] | None = None
+        #: (N,) int64, the classes that the best epoch so far predicts for the documents of ``val``
+        self.best_predictions: Tensor | None = None
         # zeros are a maximum-entropy start: no random direction pulls at the encoder in the first steps
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
@@ -130,7 +132,7 @@ class Finetune:
     def evaluate(self, split: TokenizedSplit) -> dict[str, float]:
         """``accuracy``, ``macro_f1``, ``silhouette`` and ``loss`` of a split under the weights in place."""
         with device_memory_guard(self.encoder.device, self._memory_setting()):
-            return self._evaluate(split)
+            return self._evaluate(split)[0]
 
     def restore_best(self) -> None:
         """Put the best epoch's weights into encoder and head; without a finished epoch, do nothing."""
@@ -156,6 +158,7 @@ class Finetune:
             "stopping": self._stopping.state_dict(),
             "weights": weights,
             "best_weights": best_weights,
+            "best_predictions": self.best_predictions,
             "chunk_tokens": {name: limit.lowered for name, limit in self._limits.items()},
             "optimizer": copied_state(self._optimizer),
         }
@@ -178,6 +181,7 @@ class Finetune:
         self._begin()
         self._stopping.load_state_dict(state["stopping"])
         self._best_weights = state["best_weights"]
+        self.best_predictions = state.get("best_predictions")
         for name, lowered in state.get("chunk_tokens", {}).items():
             self._limits[name].lowered = lowered
         load_weights(self.encoder, self.head, state["weights"])
@@ -213,7 +217,7 @@ class Finetune:
         started = time.perf_counter()
         if self.config.mode == "standalone":
             metrics["train_ce"] = self._fit_probe()
-        scores = self._evaluate(self._val)
+        scores, predictions = self._evaluate(self._val)
         check_embeddings_finite(scores["loss"], self.config, epoch)
         metrics.update({f"val_{name}": value for name, value in scores.items()})
         metrics["eval_seconds"] = time.perf_counter() - started
@@ -222,6 +226,7 @@ class Finetune:
         report = self._stopping.update(metrics)
         if report.is_best:
             self._best_weights = copied_weights(self.encoder, self.head)
+            self.best_predictions = predictions
         return report
 
     def _train_epoch(self, epoch: int) -> dict[str, float]:
@@ -269,7 +274,7 @@ class Finetune:
         labels = torch.from_numpy(self._train.labels.copy()).to(embeddings.device)
         return fit_probe(self.head, head_input(embeddings), labels)
 
-    def _evaluate(self, split: TokenizedSplit) -> dict[str, float]:
+    def _evaluate(self, split: TokenizedSplit) -> tuple[dict[str, float], Tensor]:
         return evaluate(
             self.encoder,
             self.head,

@@ -6,6 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from gloss_tune.encoder import ResolvedEncoder, resolve_encoder
 from gloss_tune.errors import StudyMismatchError
 from gloss_tune.finetune.config import FinetuneConfig
@@ -43,6 +46,7 @@ class RealRuns:
         self._cores = CoreShare(self.device, threads)
         self.classes = dataset.classes
         self.latest: Finetune | None = None
+        self._val_labels = dataset.val.labels
         self._session = Session(dataset, encoder, self.device, opened.spec.longest_documents)
 
     def look_at_load(self, workers_here: int) -> None:
@@ -57,6 +61,17 @@ class RealRuns:
         """Start one fine-tune, which is then the latest."""
         self.latest = self._session.run(config, on_step)
         return self.latest
+
+    def val_confusion(self) -> NDArray[np.int64] | None:
+        """Of the latest run's best epoch: validation documents (C, C) by true class (rows) and predicted one.
+
+        None before the first epoch.
+        """
+        if self.latest is None or self.latest.best_predictions is None:
+            return None
+        size = len(self.classes)
+        pairs = self._val_labels * size + self.latest.best_predictions.numpy()
+        return np.bincount(pairs, minlength=size * size).reshape(size, size)
 
 
 def check_same_inputs(opened: OpenStudy, dataset: TextDataset, encoder: ResolvedEncoder) -> None:

@@ -28,7 +28,7 @@ from gloss_tune.study.shared_storage import LeaseLostError
 from gloss_tune.wording import count
 from gloss_tune.workers.artifacts.checkpoints import TrialCheckpoint
 from gloss_tune.workers.artifacts.models import drop_model, keep_model
-from gloss_tune.workers.artifacts.store import leave_marker, upload_epochs
+from gloss_tune.workers.artifacts.store import leave_marker, upload_confusion, upload_epochs
 from gloss_tune.workers.artifacts.tidy import tidy
 from gloss_tune.workers.lease import LeaseKeeper
 from gloss_tune.workers.real import RealRuns
@@ -245,10 +245,18 @@ class _Worker:
         return run
 
     def _upload(self, trial: optuna.Trial, ending: Ending) -> None:
+        assert self._real is not None
         try:
             upload_epochs(trial, ending.reports, self._options.artifacts)
+            confusion = self._real.val_confusion()
+            if confusion is not None and ending.state == TrialState.COMPLETE:
+                upload_confusion(trial, self._real.classes, confusion, self._options.artifacts)
         except OSError as error:  # a full disk must not cost the trial's result
-            logger.warning("Trial %d: its learning curve could not be kept (%s).", trial.number, error)
+            logger.warning(
+                "Trial %d: its learning curve or confusion matrix could not be kept (%s).",
+                trial.number,
+                error,
+            )
 
     def _keep_model(self, claimed: Claim, ending: Ending) -> None:
         assert self._real is not None

@@ -92,6 +92,32 @@ def write_results(rows: Sequence[Row], folder: Path, command: str, notes: Sequen
     (folder / "README.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 
+def write_summary(folder: Path, groups: Sequence[str]) -> None:
+    """Write ``README.md``: one table of all groups that :func:`write_results` has written into folders of ``folder``.
+
+    Args:
+        folder: of a run, or of several runs of single groups.
+        groups: in this order; those that are not there are named.
+    """
+    there = [group for group in groups if (folder / group / "rows.json").is_file()]
+    rows, cores = [], set()
+    for group in there:
+        stored = json.loads((folder / group / "rows.json").read_text(encoding="utf-8"))
+        rows += [Row(**{key: value for key, value in row.items() if key != "ratio"}) for row in stored]
+        machine = json.loads((folder / group / "environment.json").read_text(encoding="utf-8"))
+        cores.add(f"{machine['processor']}, {machine['cores']} cores, {machine['gpu'] or 'no GPU'}")
+    missing = [group for group in groups if group not in there]
+    parts = [
+        f"# Benchmarks, {folder.name.split('_')[0]}",
+        "```console\n$ make bench\n```",
+        f"Machine: {'; '.join(sorted(cores))}. Medians; each ratio is that of two medians of the same run. Each "
+        "group's folder has its raw figures, notes, versions and command.",
+        format_table(rows),
+        *([f"Not measured here: {', '.join(missing)}."] if missing else []),
+    ]
+    (folder / "README.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+
+
 def environment() -> dict[str, object]:
     """The machine and the versions, as far as they decide a figure; nothing that names the machine."""
     import torch

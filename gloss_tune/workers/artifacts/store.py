@@ -9,12 +9,16 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import optuna
+from numpy.typing import NDArray
 from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 
 from gloss_tune.finetune.config import EpochReport
 from gloss_tune.logging import logger
 
+#: Names of what a worker attaches to a trial.
+EPOCHS, CONFUSION = "epochs.csv", "confusion.csv"
 _HOSTS = "hosts"
 
 
@@ -26,12 +30,32 @@ def artifact_store(folder: Path) -> FileSystemArtifactStore:
 
 def upload_epochs(trial: optuna.Trial, reports: Sequence[EpochReport], folder: Path) -> None:
     """Attach every epoch's metrics to the trial, as ``epochs.csv``."""
+    rows = [[report.epoch, *report.metrics.values()] for report in reports]
+    _upload_table(trial, EPOCHS, [["epoch", *reports[0].metrics], *rows], folder)
+
+
+def upload_confusion(
+    trial: optuna.Trial, classes: Sequence[str], matrix: NDArray[np.int64], folder: Path
+) -> None:
+    """Attach how the best epoch's model confuses classes to the trial, as ``confusion.csv``.
+
+    Args:
+        trial: of a worker that holds it.
+        classes: C names.
+        matrix: (C, C), validation documents by true class (rows) and predicted one.
+        folder: of the artifact store.
+    """
+    rows = [[name, *counts] for name, counts in zip(classes, matrix.tolist(), strict=True)]
+    _upload_table(trial, CONFUSION, [["true", *classes], *rows], folder)
+
+
+def _upload_table(
+    trial: optuna.Trial, name: str, rows: Sequence[Sequence[str | float]], folder: Path
+) -> None:
     with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch) / "epochs.csv"
+        path = Path(scratch) / name
         with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, ["epoch", *reports[0].metrics])
-            writer.writeheader()
-            writer.writerows({"epoch": report.epoch, **report.metrics} for report in reports)
+            csv.writer(file).writerows(rows)
         upload_artifact(
             artifact_store=artifact_store(folder),
             file_path=str(path),
