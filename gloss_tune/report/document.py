@@ -1,0 +1,371 @@
+"""A study in words and tables, as Markdown; the one text from which the page and the dashboard's note are made."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from gloss_tune.report.facts import Facts
+from gloss_tune.report.search_charts import busy_share
+from gloss_tune.study.space import ParameterRange
+from gloss_tune.wording import count, duration
+
+_LOSSES = {
+    "gloss": "G-Loss",
+    "ce": "cross-entropy alone",
+    "scl": "supervised contrastive loss",
+    "triplet": "batch-all triplet loss",
+    "cosine": "cosine loss",
+}
+_TOP = 10
+_MOST_WORKERS = 20
+_MOST_REASONS = 5
+
+
+@dataclass
+class Pictures:
+    """The pictures of a report by name, in the order in which they were drawn, and why others were not.
+
+    Args:
+        drawn: SVG by name.
+        missing: reasons by name.
+    """
+
+    drawn: dict[str, bytes] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+
+    def shown(self, name: str, alt: str) -> str:
+        """The picture as Markdown, or else why there is none."""
+        if name in self.drawn:
+            return f"![{escaped(alt)}](pictures/{name}.svg)"
+        return f"*Not drawn: {self.missing.get(name, 'there is nothing to draw yet')}.*"
+
+
+def report_text(facts: Facts, pictures: Pictures) -> str:
+    """The whole report as Markdown."""
+    sections = [
+        _summary(facts),
+        _best(facts),
+        _confirmation(facts),
+        _course(facts, pictures),
+        _hyperparameters(facts, pictures),
+        _curves(facts, pictures),
+        _model(facts, pictures),
+        _cost(facts, pictures),
+        _failures(facts),
+        _again(facts),
+    ]
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def note_text(facts: Facts) -> str:
+    """What the dashboard says of the study as a whole."""
+    return "\n\n".join([_summary(facts), _best(facts), _confirmation(facts), _again(facts)]).strip() + "\n"
+
+
+def escaped(text: str) -> str:
+    """Text that Markdown shows as it is, also in a table's cell."""
+    return re.sub(r"([\\`*_{}\[\]<>#|~!&$])", r"\\\1", " ".join(text.split()))
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[object]], right: Sequence[int] = ()) -> str:
+    """A Markdown table.
+
+    Args:
+        header: column names.
+        rows: cells; None is shown as a dash.
+        right: numbers of the columns that are aligned to the right.
+    """
+    marks = ["---:" if column in right else "---" for column in range(len(header))]
+    lines = [list(header), marks, *([_cell(cell) for cell in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cell(cell: object) -> str:
+    return "–" if cell is None else escaped(short(cell))
+
+
+def short(value: object) -> str:
+    """A number in four digits, everything else as it is."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _exact(value: float | None) -> str:
+    """Four decimals, as metrics are told: their differences lie in the third."""
+    return "–" if value is None else f"{value:.4f}"
+
+
+def _summary(facts: Facts) -> str:
+    opened, counts = facts.opened, facts.counts
+    spec, data = opened.spec, opened.dataset
+    sizes = ""
+    if data.get("n_train"):
+        sizes = (
+            f" ({data['n_train']:,} documents for training, {data['n_val']:,} for validation, "
+            f"{data['n_classes']} classes)"
+        )
+    ended = counts["complete"] + counts["pruned"] + counts["failed"]
+    states = ", ".join(f"{counts[key]} {key}" for key in ("complete", "pruned", "failed") if counts[key])
+    parts = [f"# Study {escaped(opened.name)}"]
+    if spec.rehearse:
+        parts.append("**This is a rehearsal: its trials were simulated, and its results mean nothing.**")
+    names = ", ".join(f"`{searched.name}`" for searched in spec.ranges) or "nothing"
+    parts.append(
+        f"The study fine-tuned {escaped(spec.model)} on {escaped(str(data['name']))}{sizes} by "
+        f"{_LOSSES[spec.loss]} and searched {names} for the highest `{spec.metric}`. "
+        f"{ended} of {count(counts['budget'], 'trial')} have ended{': ' + states if states else ''}."
+    )
+    if facts.best is None:
+        parts.append("No trial is complete yet, so there is no best setting.")
+    else:
+        parts.append(_what_was_found(facts))
+    return "\n\n".join(parts)
+
+
+def _what_was_found(facts: Facts) -> str:
+    assert facts.best is not None
+    best, metric = facts.best["best"], facts.opened.spec.metric
+    confirmed = facts.best.get("confirmed")
+    if confirmed is not None:
+        return (
+            f"**The setting to use is that of trial {best['number']}**: trained again with {confirmed['n']} fresh "
+            f"seeds, it reached {metric} {_exact(confirmed['mean'])} ± {_exact(confirmed['sd'])} (mean ± standard "
+            f"deviation). {escaped(confirmed['verdict'])}"
+        )
+    text = (
+        f"**The best is trial {best['number']} with {metric} {_exact(best['value'])}.** That is the highest of "
+        f"{count(len(facts.complete), 'result')}, each measured once on validation documents; a maximum of noisy "
+        "results is on average too high."
+    )
+    if facts.ranking is None:
+        return (
+            f"{text} `gloss-tune confirm` trains the best settings again with fresh seeds and says what is left "
+            "of it."
+        )
+    return f"{text} Its confirmation has not finished."
+
+
+def _best(facts: Facts) -> str:
+    if facts.best is None:
+        return ""
+    best, spec = facts.best["best"], facts.opened.spec
+    ranges = {searched.name: searched for searched in spec.ranges}
+    rows = []
+    for name in best["searched"]:
+        searched = ranges[name]
+        end = facts.at_edge.get(name)
+        rows.append([name, best["params"].get(name), _searched(searched), f"at the {end} end" if end else ""])
+    parts = [f"## The best setting: trial {best['number']}"]
+    if rows:
+        parts.append(table(["hyperparameter", "best", "searched", ""], rows, right=[1]))
+    if facts.at_edge:
+        listed = ", ".join(f"`{name}`" for name in facts.at_edge)
+        verb = "lies" if len(facts.at_edge) == 1 else "lie"
+        parts.append(
+            f"{listed} {verb} at an end of the searched range: a wider one may hold a better setting "
+            f"(`--set space.{next(iter(facts.at_edge))}.{next(iter(facts.at_edge.values()))}=…` in a new study)."
+        )
+    metrics = {name: best["metrics"][name] for name in sorted(best["metrics"]) if name.startswith("val_")}
+    if metrics:
+        parts.append(
+            f"In its best epoch, number {best['epoch']}: "
+            + ", ".join(f"`{name}` {_exact(value)}" for name, value in metrics.items())
+            + "."
+        )
+    return "\n\n".join(parts)
+
+
+def _searched(searched: ParameterRange) -> str:
+    if searched.choices is not None:
+        return ", ".join(map(str, searched.choices))
+    return f"{short(searched.low)} – {short(searched.high)}{', log' if searched.log else ''}"
+
+
+def _confirmation(facts: Facts) -> str:
+    if facts.ranking is None:
+        return ""
+    rows = [
+        [
+            row["rank"], row["number"], row["n"], f"{_exact(row['mean'])} ± {_exact(row['sd'])}",
+            _exact(row["search_value"]), _exact(row["difference"]), _exact(row["p_value"]),
+        ]
+        for row in facts.ranking["candidates"]
+    ]  # fmt: skip
+    header = ["rank", "trial", "n", "mean ± sd", "in the search", "behind the first", "p (Holm)"]
+    return "\n\n".join(
+        [
+            "## Confirmation with fresh seeds",
+            table(header, rows, right=range(len(header))),
+            f"{escaped(facts.ranking['verdict'])} Candidates are compared over the same seeds by the paired t-test.",
+        ]
+    )
+
+
+def _course(facts: Facts, pictures: Pictures) -> str:
+    spec = facts.opened.spec
+    metric = spec.metric
+    parts = [
+        "## The course of the search",
+        pictures.shown("history", f"{metric} of each trial by its number, and the best so far"),
+        "Each point is a trial, the line the best result so far. A line that still rises at the end says that more "
+        "trials would help.",
+    ]
+    top = facts.top(_TOP)
+    if top:
+        names = [searched.name for searched in spec.ranges]
+        rows = [
+            [t.number, _exact(t.value), *(t.params.get(name) for name in names), t.user_attrs.get("epochs")]
+            for t in top
+        ]
+        parts.append(f"The {len(top)} best complete trials:" if len(top) > 1 else "The only complete trial:")
+        parts.append(table(["trial", metric, *names, "epochs"], rows, right=range(len(names) + 3)))
+    return "\n\n".join(parts)
+
+
+def _hyperparameters(facts: Facts, pictures: Pictures) -> str:
+    if not facts.opened.spec.ranges:
+        return ""
+    parts = ["## What the hyperparameters did"]
+    parts.append(pictures.shown("importances", "share of the variance that each hyperparameter explains"))
+    if facts.importances:
+        name, share = next(iter(facts.importances.items()))
+        few = (
+            f" With {len(facts.complete)} complete trials this is a rough estimate."
+            if len(facts.complete) < 50
+            else ""
+        )
+        parts.append(
+            f"`{name}` explains {share:.0%} of the differences between complete trials over the searched ranges. A "
+            "hyperparameter without influence here can be fixed, and the trials spent on the others." + few
+        )
+    parts.append(pictures.shown("slices", "value against each hyperparameter, later trials darker"))
+    parts.append(
+        "One point a trial, later ones darker: where dark points gather, the sampler expected the best."
+    )
+    parts.append(
+        pictures.shown(
+            "parallel", "one line a trial through its hyperparameters to its value, better ones darker"
+        )
+    )
+    parts.append(
+        "One line a complete trial; the dark ones are the best. Lines that bundle show what good settings share."
+    )
+    return "\n\n".join(parts)
+
+
+def _curves(facts: Facts, pictures: Pictures) -> str:
+    spec = facts.opened.spec
+    text = f"The `{spec.metric}` of every trial, epoch by epoch."
+    if spec.pruner != "none":
+        text += f" The {spec.pruner} pruner stopped the pale ones early."
+    return "\n\n".join(
+        [
+            "## Learning curves",
+            pictures.shown("curves", f"{spec.metric} after each epoch of each trial"),
+            text,
+        ]
+    )
+
+
+def _model(facts: Facts, pictures: Pictures) -> str:
+    if facts.best is None or facts.opened.spec.rehearse:
+        return ""
+    parts = [
+        "## The best trial's model",
+        pictures.shown("confusion", "validation documents by true and predicted class"),
+    ]
+    if "confusion" in pictures.drawn:
+        parts.append("Validation documents, as the best epoch's model of the best trial classified them.")
+    parts.append(
+        pictures.shown("map", "embeddings of validation documents before and after tuning, in two dimensions")
+    )
+    if "map" in pictures.drawn:
+        parts.append(
+            "Validation documents in two dimensions (t-SNE of the embeddings, cosine distance): what lies together "
+            "is alike for the encoder. Distances between groups and their sizes mean little in such a map."
+        )
+    return "\n\n".join(parts)
+
+
+def _cost(facts: Facts, pictures: Pictures) -> str:
+    cost = facts.cost
+    rows: list[list[object]] = [["all finished trials", duration(cost.seconds)]]
+    if facts.counts["pruned"]:
+        rows.append(["of these, pruned trials", duration(cost.pruned)])
+        rows.append(["saved by pruning, at most", duration(cost.saved)])
+    if facts.counts["failed"]:
+        rows.append(["of these, failed trials", duration(cost.failed)])
+    if cost.documents_per_second is not None:
+        rows.append(["training, median of the trials", f"{cost.documents_per_second:,.0f} documents/s"])
+    busy = busy_share(facts)
+    if busy is not None:
+        rows.append(["workers' time spent in trials", f"{busy:.0%}"])
+    parts = ["## What it cost", table(["device time", ""], rows, right=[1])]
+    parts.append(pictures.shown("timeline", "which worker ran which trial when"))
+    parts.append(
+        "One line a worker, one bar a trial, in the last attempt of each. Gaps are starts of workers, or a machine "
+        "that did something else."
+    )
+    if facts.workers:
+        shown = facts.workers[:_MOST_WORKERS]
+        parts.append(
+            table(
+                ["worker", "device", "trials", "time in trials"],
+                [[w.name, w.device, w.trials, duration(w.seconds)] for w in shown],
+                right=[2, 3],
+            )
+        )
+        if len(facts.workers) > len(shown):
+            parts.append(f"And {len(facts.workers) - len(shown)} more workers.")
+    return "\n\n".join(parts)
+
+
+def _failures(facts: Facts) -> str:
+    if not facts.reasons:
+        return ""
+    rows = [[number, reason[:200]] for reason, number in facts.reasons[:_MOST_REASONS]]
+    parts = ["## Failed trials", table(["trials", "reason"], rows, right=[0])]
+    if len(facts.reasons) > _MOST_REASONS:
+        parts.append(
+            f"And {len(facts.reasons) - _MOST_REASONS} more reasons; 'gloss-tune trials' lists them."
+        )
+    return "\n\n".join(parts)
+
+
+def _again(facts: Facts) -> str:
+    import tomli_w
+
+    opened = facts.opened
+    where = f"--storage {shlex.quote(opened.storage.redacted_url)} --study {opened.name}"
+    commands = [f"gloss-tune status {where}", f"gloss-tune export {where} --output best.json"]
+    if not opened.spec.rehearse:
+        commands.append(f"gloss-tune retrain {where} --output model --seeds 3")
+    if opened.confirms is None and facts.ranking is None:
+        commands.insert(1, f"gloss-tune confirm {where} --top 3 --seeds 5")
+    versions = ", ".join(f"{name} {version}" for name, version in opened.versions.items())
+    fingerprints = ""
+    if opened.dataset.get("fingerprint"):
+        encoder = opened.encoder["fingerprint"]
+        fingerprints = f" Data set fingerprint `{opened.dataset['fingerprint']}`, encoder `{encoder}`."
+    spec = tomli_w.dumps(_without_none(opened.spec.to_dict()))
+    return "\n\n".join(
+        [
+            "## To go on, and to do it again",
+            "```console\n" + "\n".join(f"$ {command}" for command in commands) + "\n```",
+            "The whole specification; `gloss-tune create --spec FILE.toml` makes the same study again:",
+            f"```toml\n{spec.strip()}\n```",
+            f"Made with {escaped(versions)}.{fingerprints}",
+        ]
+    )
+
+
+def _without_none(data: Mapping[str, Any]) -> dict[str, Any]:
+    """TOML has no null: such keys are left out."""
+    return {
+        key: _without_none(value) if isinstance(value, Mapping) else value
+        for key, value in data.items()
+        if value is not None
+    }
