@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import time
+import sys
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
 
+from gloss_tune.cli import live
 from gloss_tune.cli.options import (
     DEFAULT_STORAGE,
     Artifacts,
@@ -20,14 +22,16 @@ from gloss_tune.cli.options import (
 from gloss_tune.cli.tables import print_table, shown
 from gloss_tune.wording import count, duration, size
 
-_REFRESH_SECONDS = 2.0
-
 
 def status(
     storage: Storage = DEFAULT_STORAGE,
     study: Study = None,
     watch: Annotated[
-        bool, typer.Option("--watch", help="Print again whenever something changed, until finished.")
+        bool,
+        typer.Option(
+            "--watch",
+            help="Show it live until the study has finished; into a file or pipe, print again at every change.",
+        ),
     ] = False,
     artifacts: Artifacts = None,
     format: OutputFormat = Format.table,
@@ -37,21 +41,43 @@ def status(
     Example: gloss-tune status --watch
     """
     from gloss_tune.study.opened import artifacts_folder, open_study
-    from gloss_tune.study.reading import status as read_status
+    from gloss_tune.study.reading import live_status
     from gloss_tune.workers.artifacts.trial_files import sizes
+    from gloss_tune.workers.signals import stop_on_signal
 
     opened = open_study(storage, study, read_only=True)
     folder = artifacts_folder(storage, artifacts)
+
+    def tell(now: dict[str, Any]) -> None:
+        whole = {**now, "artifacts": sizes(folder, opened.files)}
+        emit(to_json(whole)) if format is Format.json else _print(whole)
+
+    if not watch:
+        tell(live_status(opened)[0])
+        return
+    with stop_on_signal(last=True) as stop:
+        stop.served = True  # nothing here takes longer than a glance
+        if sys.stdout.isatty() and format is Format.table:
+            live.watch(lambda: live_status(opened), lambda: stop.signum is not None)
+        else:
+            _tell_news(lambda: live_status(opened)[0], tell, lambda: stop.signum is not None)
+        if stop.signum is not None:
+            raise typer.Exit(stop.exit_code)
+
+
+def _tell_news(
+    read: Callable[[], dict[str, Any]], tell: Callable[[dict[str, Any]], None], must_stop: Callable[[], bool]
+) -> None:
+    """Tell whenever something changed, until the study has finished."""
     before = None
-    while True:
-        now = read_status(opened)
+    while not must_stop():
+        now = read()
         if now != before:  # files alone are no news: checkpoints come and go with every epoch
-            shown_now = {**now, "artifacts": sizes(folder, opened.files)}
-            emit(to_json(shown_now)) if format is Format.json else _print(shown_now)
+            tell(now)
         before = now
-        if not watch or now["state"] == "finished":
+        if now["state"] == "finished":
             return
-        time.sleep(_REFRESH_SECONDS)
+        live.pause(must_stop)
 
 
 def _print(now: dict[str, Any]) -> None:
@@ -83,8 +109,10 @@ def _print(now: dict[str, Any]) -> None:
     emit("\n".join(f"{name:9} {text}" for name, text in lines))
     if now["workers"]:
         emit("")
-        rows = [(w["id"], w["device"], w["trial"], w["epoch"] or None) for w in now["workers"]]
-        print_table(["worker", "device", "trial", "epoch"], rows)
+        rows = [
+            (w["id"], w["device"], w["trial"], w["epoch"] or None, w["speed"] or None) for w in now["workers"]
+        ]
+        print_table(["worker", "device", "trial", "epoch", "documents/s"], rows)
 
 
 def _kept(artifacts: dict[str, Any]) -> str:

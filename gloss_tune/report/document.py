@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from gloss_tune.report.facts import Facts
+from gloss_tune.report.markdown import escaped, exact, short, table
 from gloss_tune.report.search_charts import busy_share
 from gloss_tune.study.space import ParameterRange
 from gloss_tune.wording import count, duration
@@ -61,41 +61,15 @@ def report_text(facts: Facts, pictures: Pictures) -> str:
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
-def note_text(facts: Facts) -> str:
-    """What the dashboard says of the study as a whole."""
-    return "\n\n".join([_summary(facts), _best(facts), _confirmation(facts), _again(facts)]).strip() + "\n"
-
-
-def escaped(text: str) -> str:
-    """Text that Markdown shows as it is, also in a table's cell."""
-    return re.sub(r"([\\`*_{}\[\]<>#|~!&$])", r"\\\1", " ".join(text.split()))
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[object]], right: Sequence[int] = ()) -> str:
-    """A Markdown table.
+def note_text(facts: Facts, pictures: Sequence[str]) -> str:
+    """What the dashboard says of the study as a whole.
 
     Args:
-        header: column names.
-        rows: cells; None is shown as a dash.
-        right: numbers of the columns that are aligned to the right.
+        facts: the study.
+        pictures: each as Markdown.
     """
-    marks = ["---:" if column in right else "---" for column in range(len(header))]
-    lines = [list(header), marks, *([_cell(cell) for cell in row] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _cell(cell: object) -> str:
-    return "–" if cell is None else escaped(short(cell))
-
-
-def short(value: object) -> str:
-    """A number in four digits, everything else as it is."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _exact(value: float | None) -> str:
-    """Four decimals, as metrics are told: their differences lie in the third."""
-    return "–" if value is None else f"{value:.4f}"
+    sections = [_summary(facts), _best(facts), _confirmation(facts), *pictures, _again(facts)]
+    return "\n\n".join(section for section in sections if section)
 
 
 def _summary(facts: Facts) -> str:
@@ -132,11 +106,11 @@ def _what_was_found(facts: Facts) -> str:
     if confirmed is not None:
         return (
             f"**The setting to use is that of trial {best['number']}**: trained again with {confirmed['n']} fresh "
-            f"seeds, it reached {metric} {_exact(confirmed['mean'])} ± {_exact(confirmed['sd'])} (mean ± standard "
+            f"seeds, it reached {metric} {exact(confirmed['mean'])} ± {exact(confirmed['sd'])} (mean ± standard "
             f"deviation). {escaped(confirmed['verdict'])}"
         )
     text = (
-        f"**The best is trial {best['number']} with {metric} {_exact(best['value'])}.** That is the highest of "
+        f"**The best is trial {best['number']} with {metric} {exact(best['value'])}.** That is the highest of "
         f"{count(len(facts.complete), 'result')}, each measured once on validation documents; a maximum of noisy "
         "results is on average too high."
     )
@@ -172,7 +146,7 @@ def _best(facts: Facts) -> str:
     if metrics:
         parts.append(
             f"In its best epoch, number {best['epoch']}: "
-            + ", ".join(f"`{name}` {_exact(value)}" for name, value in metrics.items())
+            + ", ".join(f"`{name}` {exact(value)}" for name, value in metrics.items())
             + "."
         )
     return "\n\n".join(parts)
@@ -189,8 +163,8 @@ def _confirmation(facts: Facts) -> str:
         return ""
     rows = [
         [
-            row["rank"], row["number"], row["n"], f"{_exact(row['mean'])} ± {_exact(row['sd'])}",
-            _exact(row["search_value"]), _exact(row["difference"]), _exact(row["p_value"]),
+            row["rank"], row["number"], row["n"], f"{exact(row['mean'])} ± {exact(row['sd'])}",
+            exact(row["search_value"]), exact(row["difference"]), exact(row["p_value"]),
         ]
         for row in facts.ranking["candidates"]
     ]  # fmt: skip
@@ -217,7 +191,7 @@ def _course(facts: Facts, pictures: Pictures) -> str:
     if top:
         names = [searched.name for searched in spec.ranges]
         rows = [
-            [t.number, _exact(t.value), *(t.params.get(name) for name in names), t.user_attrs.get("epochs")]
+            [t.number, exact(t.value), *(t.params.get(name) for name in names), t.user_attrs.get("epochs")]
             for t in top
         ]
         parts.append(f"The {len(top)} best complete trials:" if len(top) > 1 else "The only complete trial:")

@@ -15,8 +15,9 @@ from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta, upl
 from optuna.trial import FrozenTrial
 
 from gloss_tune.logging import logger
-from gloss_tune.report.document import escaped
+from gloss_tune.report.document import note_text
 from gloss_tune.report.facts import Facts
+from gloss_tune.report.markdown import escaped
 from gloss_tune.workers.artifacts.store import artifact_store
 
 #: By its last line a note of ours is known; any other note is left alone.
@@ -25,7 +26,6 @@ _MARK = "*Written by `gloss-tune report`; a note without this line is left as it
 
 def publish(
     facts: Facts,
-    note: str,
     pictures: Mapping[str, bytes],
     of_trials: Mapping[int, Mapping[str, bytes]],
     artifacts: Path,
@@ -34,7 +34,6 @@ def publish(
 
     Args:
         facts: the study, opened for writing.
-        note: Markdown for the study's page.
         pictures: SVG by name, for the study's page.
         of_trials: for some of its trials, by number, SVG by name.
         artifacts: folder that the dashboard is given.
@@ -50,7 +49,7 @@ def publish(
         return _put(study, store, known, f"{name}.svg", svg)
 
     shown = [f"![{name}]({put(name, svg)})" for name, svg in pictures.items()]
-    _write_note(study, None, "\n\n".join([note.strip(), *shown]))
+    _write_note(study, None, note_text(facts, shown))
     numbered = {trial.number: trial for trial in facts.trials}
     for number, own in of_trials.items():
         lines = [_trial_text(facts, numbered[number])]

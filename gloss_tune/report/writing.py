@@ -20,7 +20,7 @@ from gloss_tune.errors import GlossTuneError, InputError
 from gloss_tune.filesystem import why_not_writable
 from gloss_tune.logging import logger
 from gloss_tune.report import model_charts, search_charts
-from gloss_tune.report.document import Pictures, note_text, report_text
+from gloss_tune.report.document import Pictures, report_text
 from gloss_tune.report.facts import Facts, gather
 from gloss_tune.report.page import page
 from gloss_tune.report.publish import publish
@@ -85,7 +85,7 @@ def write_report(opened: OpenStudy, options: ReportOptions) -> list[Path]:
             f"The report cannot be written to {options.output} ({error}); mend that and repeat"
         ) from error
     if options.publish:
-        publish(facts, note_text(facts), pictures.drawn, _trial_pictures(facts, options), options.artifacts)
+        publish(facts, pictures.drawn, _trial_pictures(facts, options), options.artifacts)
     return [options.output / TEXT, options.output / PAGE]
 
 
@@ -180,9 +180,10 @@ def _confusion(facts: Facts, artifacts: Path, number: int) -> tuple[list[str], N
 def _attached(opened: OpenStudy, trial: FrozenTrial, filename: str, artifacts: Path) -> str | None:
     if not artifacts.is_dir():
         return None
-    metas = get_all_artifact_meta(trial, storage=opened.storage)
-    for meta in reversed(metas):  # of several attempts the last one counts
-        if meta.filename == filename:
+    metas = {meta.artifact_id: meta for meta in get_all_artifact_meta(trial, storage=opened.storage)}
+    for key in reversed(trial.system_attrs):  # these are in the order of writing: the last attempt counts
+        meta = metas.get(key.rpartition(":")[2])
+        if meta is not None and meta.filename == filename:
             try:
                 with artifact_store(artifacts).open_reader(meta.artifact_id) as file:
                     return file.read().decode()

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from math import isfinite
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
@@ -35,7 +36,17 @@ def finished_of(now: Mapping[str, int]) -> int:
 
 def status(opened: OpenStudy) -> dict[str, Any]:
     """How a study stands."""
-    history = _history(opened)  # once, so that all figures are of one moment
+    return live_status(opened)[0]
+
+
+def live_status(opened: OpenStudy) -> tuple[dict[str, Any], list[float]]:
+    """:func:`status`, and the values of the finished trials that have one, by number: all of one moment."""
+    history = _history(opened)
+    values = [t.value for t in history if t.value is not None and t.state.is_finished() and isfinite(t.value)]
+    return _status(opened, history), values
+
+
+def _status(opened: OpenStudy, history: Sequence[Brief]) -> dict[str, Any]:
     trials = _counted(history)
     best = _whole(opened, _best(history))
     workers = present(opened.storage, opened.study_id, opened.spec.lease)

@@ -40,6 +40,7 @@ class WorkerEntry:
         device: what it computes on.
         trial: number of the trial that it runs, None between two.
         epoch: the last epoch that it finished in that trial, 0 before the first.
+        speed: documents a second in that epoch's training; 0 before the first, and in a rehearsal.
         machine: within which ``pid`` is its own (see :mod:`gloss_tune.processes`).
     """
 
@@ -49,6 +50,7 @@ class WorkerEntry:
     device: str
     trial: int | None = None
     epoch: int = 0
+    speed: float = 0.0
     machine: str = ""
 
     @property

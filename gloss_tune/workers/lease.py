@@ -52,13 +52,13 @@ class LeaseKeeper:
         with self._lock:
             self._claim, self._lost = claimed, False
             number = None if claimed is None else claimed.number
-            self._entry = replace(self._entry, trial=number, epoch=0, device=device)
+            self._entry = replace(self._entry, trial=number, epoch=0, speed=0.0, device=device)
         sign_in(self._opened.storage, self._opened.study_id, self._entry)
 
-    def finished_epoch(self, epoch: int) -> None:
-        """Remember how far the trial is, for the next beat."""
+    def finished_epoch(self, epoch: int, speed: float) -> None:
+        """Remember how far the trial is and how fast it trains (documents/s), for the next beat."""
         with self._lock:
-            self._entry = replace(self._entry, epoch=epoch)
+            self._entry = replace(self._entry, epoch=epoch, speed=speed)
 
     @property
     def claimed(self) -> Claim | None:

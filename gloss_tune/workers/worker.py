@@ -275,9 +275,9 @@ class _Worker:
 
     def _report(self, claimed: Claim, report: EpochReport) -> None:
         self._shutdown.epoch_ended()
-        self._keeper.finished_epoch(report.epoch)
         metric = self._opened.spec.metric
-        speed = report.metrics["train_docs_per_second"]
+        speed = 0.0 if self._real is None else report.metrics["train_docs_per_second"]
+        self._keeper.finished_epoch(report.epoch, round(speed, 1))
         mark = ", best so far" if report.is_best else ""
         if self._real is not None:
             logger.info(

@@ -375,3 +375,47 @@ def test_the_commands_reproduce_the_reported_metrics_exactly(
     rows = list(csv.DictReader(io.StringIO(predicted.stdout)))
     assert accuracy_score(labels, [row["label"] for row in rows]) == result["test"]["accuracy"]
     assert list(rows[0]) == ["label", "probability_no", "probability_yes"]
+
+
+# ── in the report ──
+
+
+def test_a_report_shows_errors_and_embeddings_of_the_model(
+    opened: OpenStudy, place: Path, trained: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    from gloss_tune.report import ReportOptions, write_report
+
+    write_report(opened, ReportOptions(tmp_path / "report", place / "artifacts", trained[0], publish=False))
+    drawn = {path.stem for path in (tmp_path / "report" / "pictures").iterdir()}
+    assert {"confusion", "map"} <= drawn
+
+
+def test_the_confusion_matrix_of_a_trial_is_that_of_its_best_epoch(opened: OpenStudy, place: Path) -> None:
+    """Its diagonal over its sum is the accuracy that the trial reported for the validation documents."""
+    from gloss_tune.report.facts import gather
+    from gloss_tune.report.writing import _confusion
+
+    for trial in gather(opened).trials:
+        found = _confusion(gather(opened), place / "artifacts", trial.number)
+        assert found is not None
+        classes, matrix = found
+        assert classes == ["no", "yes"]
+        assert matrix.sum() == 24
+        assert np.trace(matrix) / 24 == trial.user_attrs["metrics"]["val_accuracy"]
+
+
+def test_embeddings_before_and_after_are_those_of_both_encoders(
+    opened: OpenStudy, place: Path, trained: tuple[Path, dict[str, Any]]
+) -> None:
+    from gloss_tune.workers.embedding_map import embed_before_and_after
+
+    both = embed_before_and_after(opened, trained[0])
+    val = load_dataset(str(place / "words")).val
+    assert both.labels.tolist() == val.labels.tolist()
+    for found, folder in ((both.before, place / "encoder"), (both.after, trained[0])):
+        model = SentenceTransformer(str(folder), device="cpu")
+        model.max_seq_length = 16
+        expected = np.asarray(model.encode(list(val.texts)), dtype=np.float64)
+        cosine = (found * expected).sum(1) / np.linalg.norm(found, axis=1) / np.linalg.norm(expected, axis=1)
+        assert cosine.min() > 0.999  # bfloat16 where the machine computes it
+    assert not np.allclose(both.before, both.after)
