@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from gloss_tune import __version__
+from gloss_tune.cli.compare import compare
 from gloss_tune.cli.confirm import confirm
 from gloss_tune.cli.create import create
 from gloss_tune.cli.dashboard import dashboard
@@ -43,7 +44,7 @@ app = typer.Typer(
 )
 for command in (
     *(create, worker, launch, run, status, trials, confirm, export, retrain, predict),
-    *(report, dashboard, demo, reap, doctor),
+    *(compare, report, dashboard, demo, reap, doctor),
 ):
     app.command()(command)
 app.add_typer(datasets, name="datasets")

@@ -151,6 +151,22 @@ def open_study(url: str, name: str | None = None, *, read_only: bool = False) ->
     return _from_attributes(chosen, frozen[chosen]._study_id, storage, frozen[chosen].user_attrs)
 
 
+def searches(url: str) -> list[str]:
+    """Names of a storage's studies, confirmations not counted, in alphabetical order.
+
+    Raises:
+        InputError: if there is none.
+    """
+    storage = open_storage(url, read_only=True)
+    attributes = {study.study_name: study.user_attrs for study in storage.get_all_studies()}
+    found = sorted(name for name, own in attributes.items() if SPEC in own and CONFIRMS not in own)
+    if not found:
+        raise InputError(
+            f"Storage {storage.redacted_url} holds no study of gloss-tune; make one by 'gloss-tune create'"
+        )
+    return found
+
+
 def open_beside(opened: OpenStudy, name: str) -> OpenStudy | None:
     """Another study of gloss-tune on the same storage and over the same connections; None if there is none."""
     found = next((s for s in opened.storage.get_all_studies() if s.study_name == name), None)
