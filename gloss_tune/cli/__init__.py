@@ -22,6 +22,7 @@ from gloss_tune.cli.demo import demo
 from gloss_tune.cli.doctor import doctor
 from gloss_tune.cli.export import export
 from gloss_tune.cli.launch import launch
+from gloss_tune.cli.paper import paper
 from gloss_tune.cli.predict import predict
 from gloss_tune.cli.reap import reap
 from gloss_tune.cli.report import report
@@ -44,7 +45,7 @@ app = typer.Typer(
 )
 for command in (
     *(create, worker, launch, run, status, trials, confirm, export, retrain, predict),
-    *(compare, report, dashboard, demo, reap, doctor),
+    *(compare, paper, report, dashboard, demo, reap, doctor),
 ):
     app.command()(command)
 app.add_typer(datasets, name="datasets")

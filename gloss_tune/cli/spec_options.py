@@ -143,10 +143,18 @@ def to_flags(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def resolve(spec: str | None, flags: dict[str, Any], assignments: list[str]) -> Any:
-    """The validated specification from a file, options and ``--set`` pairs, each over the one before."""
+    """The validated specification from a file, options and ``--set`` pairs, each over the one before.
+
+    Where these change the file's loss or mode, hyperparameters of the file that have no effect then are left out.
+    """
     from gloss_tune.study.layers import parse_assignments, read_toml
     from gloss_tune.study.shipped import find_spec
-    from gloss_tune.study.spec import build_spec
+    from gloss_tune.study.spec import build_spec, fitted_to
 
     file = {} if spec is None else read_toml(find_spec(spec))
-    return build_spec(file, flags, parse_assignments(assignments))
+    assigned = parse_assignments(assignments)
+    kind = {"loss": "gloss", "mode": "integrated"}
+    asked = {key: {**file, **flags, **assigned}.get(key, default) for key, default in kind.items()}
+    if any(asked[key] != file.get(key, default) for key, default in kind.items()):
+        file = fitted_to(file, str(asked["loss"]), str(asked["mode"]))
+    return build_spec(file, flags, assigned)

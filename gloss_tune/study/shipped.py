@@ -12,9 +12,16 @@ _FOLDERS = (Path(__file__).parents[1] / "studies", Path(__file__).parents[2] / "
 
 
 def shipped_specs() -> dict[str, Path]:
-    """Name → file."""
+    """Name → file; a name in a folder is ``folder/name``."""
     folder = next((folder for folder in _FOLDERS if folder.is_dir()), None)
-    return {} if folder is None else {path.stem: path for path in sorted(folder.glob("*.toml"))}
+    return (
+        {}
+        if folder is None
+        else {
+            path.relative_to(folder).with_suffix("").as_posix(): path
+            for path in sorted(folder.rglob("*.toml"))
+        }
+    )
 
 
 def find_spec(name_or_path: str) -> Path:

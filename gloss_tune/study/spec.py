@@ -172,6 +172,23 @@ def build_spec(*layers: Mapping[str, Any]) -> StudySpec:
     return _within_space(spec)
 
 
+def fitted_to(layer: Mapping[str, Any], loss: str, mode: str) -> dict[str, Any]:
+    """A layer made for one loss as the base of a study of another: without hyperparameters that have no effect there.
+
+    Args:
+        layer: nested tables, such as a shipped specification.
+        loss: of the study.
+        mode: of the study.
+    """
+    unused = _unused(loss, mode)
+    tables = {
+        key: {name: value for name, value in layer[key].items() if name not in unused}
+        for key in ("train", "space")
+        if isinstance(layer.get(key), Mapping)
+    }
+    return {**layer, **tables}
+
+
 def _table(merged: Mapping[str, Any], key: str, faults: list[str]) -> dict[str, Any]:
     table = merged.get(key, {})
     if isinstance(table, Mapping):

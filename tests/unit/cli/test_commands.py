@@ -262,3 +262,13 @@ def test_everything_else_is_refused(method: str) -> None:
     ((status, headers),) = said
     assert status.startswith("405")
     assert dict(headers)["Allow"] == "GET, HEAD, OPTIONS"
+
+
+@pytest.mark.parametrize("loss", ["ce", "scl", "triplet", "cosine"])
+def test_a_shipped_specification_serves_every_loss(loss: str) -> None:
+    """As the README shows it; what the user asks for by --set is still checked."""
+    spec = resolve("r52", {"loss": loss, "trials": 30}, [])
+    assert (spec.loss, spec.trials, spec.dataset) == (loss, 30, "r52")
+    assert "mask_ratio" not in spec.space
+    with pytest.raises(SpecError, match="mask_ratio: has no effect"):
+        resolve("r52", {"loss": loss}, ["space.mask_ratio=0.4"])

@@ -19,13 +19,14 @@ SHIPPED = shipped_specs()
 
 
 def test_there_is_one_for_each_benchmark_and_the_demo() -> None:
-    assert SHIPPED.keys() == {"mr", "r8", "r52", "ohsumed", "20ng", "demo"}
+    benchmarks = {"mr", "r8", "r52", "ohsumed", "20ng"}
+    assert SHIPPED.keys() == {*benchmarks, "demo", *(f"paper/{name}" for name in benchmarks)}
 
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_it_is_valid_and_about_its_own_data_set(name: str) -> None:
     spec = build_spec(read_toml(SHIPPED[name]))
-    assert spec.dataset == ("stdlib" if name == "demo" else name)
+    assert spec.dataset == ("stdlib" if name == "demo" else name.removeprefix("paper/"))
     assert spec.dataset in DATASETS
     assert not spec.rehearse
     assert check_name(default_study_name(spec))
