@@ -6,6 +6,7 @@ import json
 import math
 import os
 import sys
+from contextlib import closing
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,6 +21,25 @@ class Format(str, Enum):
 
     table = "table"
     json = "json"
+
+
+def complete_study(context: typer.Context, incomplete: str) -> list[str]:
+    """For a shell's completion of ``--study``: the names on the storage; none where it cannot be asked."""
+    url = str(context.params.get("storage") or os.environ.get("GLOSS_TUNE_STORAGE") or DEFAULT_STORAGE)
+    try:
+        if url.startswith("sqlite:///"):
+            import sqlite3
+
+            path = Path(url.removeprefix("sqlite:///")).absolute()
+            with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=0.2)) as connection:
+                names = [name for (name,) in connection.execute("SELECT study_name FROM studies")]
+        else:
+            from gloss_tune.study.storage import open_storage
+
+            names = [study.study_name for study in open_storage(url, read_only=True).get_all_studies()]
+    except Exception:  # a shell that completes must not talk
+        return []
+    return sorted(name for name in names if name.startswith(incomplete))
 
 
 Storage = Annotated[
@@ -38,6 +58,7 @@ Study = Annotated[
         "--study",
         envvar="GLOSS_TUNE_STUDY",
         metavar="NAME",
+        autocompletion=complete_study,
         help="Name of the study; may be left out where the storage holds one study.",
     ),
 ]

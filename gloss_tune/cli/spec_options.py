@@ -7,11 +7,16 @@ from typing import Annotated, Any
 
 import typer
 
+from gloss_tune.finetune.config import LOSSES
+
+BENCHMARKS = ("mr", "r8", "r52", "ohsumed", "20ng")
+
 SpecFile = Annotated[
     str | None,
     typer.Option(
         "--spec",
         metavar="FILE.toml",
+        autocompletion=lambda: [*BENCHMARKS, "demo", *(f"paper/{name}" for name in BENCHMARKS)],
         help="Specification file, or the name of a shipped one (mr, r8, r52, ohsumed, 20ng, demo). "
         "Options and --set override it.",
     ),
@@ -21,6 +26,7 @@ Dataset = Annotated[
     typer.Option(
         "--dataset",
         metavar="NAME|PATH",
+        autocompletion=lambda: [*BENCHMARKS, "stdlib"],
         help="mr, r8, r52, ohsumed, 20ng, stdlib, or the path of your own files.",
     ),
 ]
@@ -29,7 +35,10 @@ Model = Annotated[
     typer.Option("--model", metavar="NAME|PATH", help="Sentence encoder: a Hub name or a local folder."),
 ]
 Loss = Annotated[
-    str | None, typer.Option("--loss", metavar="gloss|ce|scl|triplet|cosine", help="What is tuned.")
+    str | None,
+    typer.Option(
+        "--loss", metavar="gloss|ce|scl|triplet|cosine", autocompletion=lambda: LOSSES, help="What is tuned."
+    ),
 ]
 Mode = Annotated[
     str | None,

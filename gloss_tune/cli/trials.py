@@ -25,6 +25,24 @@ class TrialsFormat(str, Enum):
 def trials(
     storage: Storage = DEFAULT_STORAGE,
     study: Study = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--where",
+            metavar="CONDITION,…",
+            help="List only trials that meet all of these, such as 'state=complete, value>0.8, temperature<0.1'; "
+            "may be repeated.",
+        ),
+    ] = None,
+    sort: Annotated[
+        str | None,
+        typer.Option(
+            "--sort",
+            metavar="NAME,…",
+            help="Order by these; a minus before a name for falling: -value,number.",
+        ),
+    ] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=0, metavar="N", help="At most so many.")] = None,
     format: Annotated[
         TrialsFormat, typer.Option("--format", help="parquet needs --output.")
     ] = TrialsFormat.table,
@@ -32,19 +50,21 @@ def trials(
         Path | None, typer.Option("--output", metavar="FILE", help="Write to this file instead of stdout.")
     ] = None,
 ) -> None:
-    """List all trials: parameters, metrics, epochs, seconds, state, worker, attempts.
+    """List trials: parameters, metrics, epochs, seconds, state, worker, attempts.
 
-    Example: gloss-tune trials --format csv --output trials.csv
+    Names are those of --format json; a parameter or metric needs no 'params.' or 'metrics.' before it.
+    Example: gloss-tune trials --where 'state=complete, learning_rate<1e-4' --sort -value --limit 10
     """
     from gloss_tune.errors import InputError
     from gloss_tune.study.opened import open_study
     from gloss_tune.study.reading import trials as read_trials
+    from gloss_tune.study.selecting import select
 
     if format is TrialsFormat.parquet and output is None:
         raise InputError("Parquet is not text; name a file by --output")
     if format is TrialsFormat.table and output is not None:
         raise InputError("A table is for reading; choose --format json, csv or parquet with --output")
-    rows = read_trials(open_study(storage, study, read_only=True))
+    rows = select(read_trials(open_study(storage, study, read_only=True)), where or [], sort, limit)
     if format is TrialsFormat.json:
         emit(to_json(rows), output)
     elif format is TrialsFormat.table:
