@@ -30,7 +30,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
 	@echo "Installing gloss-tune and its tools into .venv: a few minutes and about 2 GB, once." >&2
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt \
-		--editable '.[dev,offline,postgres,parquet,report]'
+		--editable '.[dev,offline,postgres,parquet,report,tensorboard]'
 	@touch $(STAMP)
 
 demo: setup ## tune a real small study from start to finish (no download, under two minutes)

@@ -23,7 +23,7 @@ from gloss_tune.cli.options import (
 )
 from gloss_tune.cli.run import work_to_end
 from gloss_tune.cli.tables import print_table, shown
-from gloss_tune.cli.worker import Grace, worker_options
+from gloss_tune.cli.worker import Grace, Track, worker_options
 from gloss_tune.wording import count
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ def confirm(
     device: Devices = "auto",
     threads: Threads = None,
     grace: Grace = 5.0,
+    track: Track = None,
     data_dir: DataDir = None,
     artifacts: Artifacts = None,
     force: Force = False,
@@ -95,7 +96,9 @@ def confirm(
                 f"Next: 'gloss-tune launch --study {queued.study.name}', then 'gloss-tune confirm' for the result."
             )
         elif now["waiting"] or now["running"]:
-            options = worker_options(storage, artifacts, threads=threads, data_dir=data_dir, grace=grace)
+            options = worker_options(
+                storage, artifacts, threads=threads, data_dir=data_dir, grace=grace, track=track
+            )
             code = work_to_end(queued.study, storage, options, devices, density, stop)
             if code:
                 raise typer.Exit(code)

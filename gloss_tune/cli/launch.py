@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from gloss_tune.cli.options import DEFAULT_STORAGE, Artifacts, DataDir, Force, Storage, Study, Threads
-from gloss_tune.cli.worker import Grace, MaxTrials, Timeout, worker_options
+from gloss_tune.cli.worker import Grace, MaxTrials, Timeout, Track, worker_options
 
 if TYPE_CHECKING:
     from gloss_tune.workers.launch.density import Density
@@ -53,6 +53,7 @@ def launch(
     grace: Grace = 5.0,
     data_dir: DataDir = None,
     artifacts: Artifacts = None,
+    track: Track = None,
     force: Force = False,
 ) -> None:
     """Start workers on this machine's devices and look after them until the study is done.
@@ -78,6 +79,7 @@ def launch(
             threads=threads,
             data_dir=data_dir,
             grace=grace,
+            track=track,
         )
         devices, density = group(device, workers, each, opened.spec.rehearse, threads)
         starter = Starter(storage, opened.spec.rehearse, lambda: stop.signum is not None)

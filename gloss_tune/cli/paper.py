@@ -24,7 +24,7 @@ from gloss_tune.cli.options import (
 )
 from gloss_tune.cli.run import work_to_end
 from gloss_tune.cli.tables import print_table
-from gloss_tune.cli.worker import Grace, worker_options
+from gloss_tune.cli.worker import Grace, Track, worker_options
 from gloss_tune.wording import count
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ def paper(
     device: Devices = "auto",
     threads: Threads = None,
     grace: Grace = 5.0,
+    track: Track = None,
     data_dir: DataDir = None,
     artifacts: Artifacts = None,
     force: Force = False,
@@ -104,7 +105,7 @@ def paper(
         _print_plan(cells, top, seeds)
         return
     each = parse_per_device(per_device, workers)
-    options = worker_options(storage, artifacts, threads=threads, data_dir=data_dir, grace=grace)
+    options = worker_options(storage, artifacts, threads=threads, data_dir=data_dir, grace=grace, track=track)
     with stop_on_signal(last=True) as stop:
         devices, density = group(device, workers, each, rehearse, threads)
 

@@ -13,7 +13,7 @@ from gloss_tune.cli import spec_options
 from gloss_tune.cli.export import ExportFormat, ExportFormatOption, render
 from gloss_tune.cli.launch import Devices, PerDevice, Workers, group
 from gloss_tune.cli.options import DEFAULT_STORAGE, Artifacts, DataDir, Force, Storage, Study, Threads, emit
-from gloss_tune.cli.worker import Grace, worker_options
+from gloss_tune.cli.worker import Grace, Track, worker_options
 
 if TYPE_CHECKING:
     from gloss_tune.study.opened import OpenStudy
@@ -55,6 +55,7 @@ def run(
     device: Devices = "auto",
     threads: Threads = None,
     grace: Grace = 5.0,
+    track: Track = None,
     format: ExportFormatOption = ExportFormat.json,
     output: Annotated[
         Path | None,
@@ -69,7 +70,7 @@ def run(
     """
     flags = spec_options.to_flags(locals())
     resolved = spec_options.resolve(spec, flags, assignments or [])
-    options = worker_options(storage, artifacts, threads=threads, data_dir=data_dir, grace=grace)
+    options = worker_options(storage, artifacts, threads=threads, data_dir=data_dir, grace=grace, track=track)
     exported = run_study(resolved, storage, study, options, device, workers, per_device)
     emit(render(exported, format), output)
 

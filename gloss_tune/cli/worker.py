@@ -35,6 +35,16 @@ Grace = Annotated[
     ),
 ]
 
+Track = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--track",
+        envvar="GLOSS_TUNE_TRACK",
+        metavar="tensorboard|mlflow|wandb",
+        help="Tell this tracker of every trial as well; may be repeated. Files go to the artifacts folder's tracking/.",
+    ),
+]
+
 
 def worker(
     storage: Storage = DEFAULT_STORAGE,
@@ -46,6 +56,7 @@ def worker(
     threads: Threads = None,
     data_dir: DataDir = None,
     artifacts: Artifacts = None,
+    track: Track = None,
     force: Force = False,
 ) -> None:
     """Run trials until none is left. Start as many as you like, on every machine that reaches the storage.
@@ -65,14 +76,19 @@ def worker(
             threads=threads,
             data_dir=data_dir,
             grace=grace,
+            track=track,
         )
         code = serve(storage, study, options, stop)
     raise typer.Exit(code)
 
 
-def worker_options(storage: str, artifacts: Path | None, **options: Any) -> WorkerOptions:
-    """How workers work, with the folder for their files filled in."""
+def worker_options(
+    storage: str, artifacts: Path | None, *, track: list[str] | None = None, **options: Any
+) -> WorkerOptions:
+    """How workers work, with the folder for their files filled in, and their trackers checked."""
     from gloss_tune.study.opened import artifacts_folder
+    from gloss_tune.workers.tracking import check_trackers
     from gloss_tune.workers.worker import WorkerOptions
 
-    return WorkerOptions(artifacts=artifacts_folder(storage, artifacts), **options)
+    folder = artifacts_folder(storage, artifacts)
+    return WorkerOptions(artifacts=folder, track=check_trackers(track or []), **options)

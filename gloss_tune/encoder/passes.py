@@ -64,13 +64,18 @@ class PackedPass:
 
     def __call__(self, input_ids: Tensor, layout: Layout) -> Tensor:
         """See :class:`Pass`."""
+        documents = len(layout.lengths)
+        if input_ids.device.type == "cpu":
+            layout = layout.filled()
+            filling = int(layout.offsets[-1]) - len(input_ids)
+            input_ids = torch.cat([input_ids, input_ids.new_zeros(filling)])
         states = self._transformer(
             input_ids=input_ids[None],
             position_ids=layout.positions[None] + self._first_position,
             layout=layout,
         ).last_hidden_state[0]
         padded, mask = layout.unpacked(states)
-        return _pooled({"token_embeddings": padded, "attention_mask": mask}, self._rest)
+        return _pooled({"token_embeddings": padded, "attention_mask": mask}, self._rest)[:documents]
 
 
 def best_pass(modules: list[nn.Module], pad_id: int) -> Pass:

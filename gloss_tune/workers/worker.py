@@ -23,8 +23,10 @@ from gloss_tune.study.objective import Ending, Interrupted, ask, run_trial, tell
 from gloss_tune.study.opened import OpenStudy
 from gloss_tune.study.patience import StorageLostError
 from gloss_tune.study.queue import Claim, claim, give_back
+from gloss_tune.study.reading import hyperparameters
 from gloss_tune.study.roster import WorkerEntry, sign_out
 from gloss_tune.study.shared_storage import LeaseLostError
+from gloss_tune.study.space import Value
 from gloss_tune.wording import count
 from gloss_tune.workers.artifacts.checkpoints import TrialCheckpoint
 from gloss_tune.workers.artifacts.models import drop_model, keep_model
@@ -34,6 +36,7 @@ from gloss_tune.workers.lease import LeaseKeeper
 from gloss_tune.workers.real import RealRuns
 from gloss_tune.workers.shutdown import Shutdown
 from gloss_tune.workers.signals import StopFlag
+from gloss_tune.workers.tracking import FOLDER, TrackedTrial, TrialTracking
 
 _SHORTEST_WAIT = 0.2
 _LONGEST_WAIT = 2.0
@@ -57,6 +60,7 @@ class WorkerOptions:
         artifacts: folder for what a trial leaves beside its numbers.
         grace: seconds from a first signal to the end of this process: in them the worker finishes the epoch, to
             keep it as a checkpoint, if that is possible.
+        track: trackers that are told of every trial, as :func:`gloss_tune.workers.tracking.check_trackers` gives them.
     """
 
     max_trials: int | None = None
@@ -66,6 +70,7 @@ class WorkerOptions:
     data_dir: Path | None = None
     artifacts: Path = Path("gloss-tune-artifacts")
     grace: float = 5.0
+    track: tuple[str, ...] = ()
 
 
 def work(
@@ -191,6 +196,7 @@ class _Worker:
     def _run(self, claimed: Claim) -> Ending | None:
         """One trial; None if it did not end here (interrupted, or lost to another worker)."""
         again = "" if claimed.attempt == 1 else f" (attempt {claimed.attempt})"
+        tracking: TrialTracking | None = None
         try:
             self._keeper.watch(claimed, self._device)
             runs, extra = self._prepare()
@@ -201,12 +207,13 @@ class _Worker:
             started = time.monotonic()
             trial, params = ask(self._opened, claimed)
             logger.info("Trial %d%s: %s", claimed.number, again, _shown(params))
+            tracking = self._tracking(claimed, params)
             ending = run_trial(
                 self._opened,
                 trial,
                 params,
                 lambda config: self._start(runs, config, claimed),
-                partial(self._report, claimed),
+                partial(self._report, claimed, tracking),
                 checkpoint,
             )
             if self._real is not None and ending.reports:
@@ -214,6 +221,7 @@ class _Worker:
                 self._keep_model(claimed, ending)
             tell(self._opened, trial, claimed, ending, time.monotonic() - started, extra)
             checkpoint.delete()
+            tracking.end(ending.state.name.lower(), ending.value)
         except LeaseLostError:
             logger.warning("Trial %d%s: the lease was lost; its result is dropped.", claimed.number, again)
             drop_model(self._opened, self._options.artifacts, claimed)
@@ -222,6 +230,8 @@ class _Worker:
             logger.info("Trial %d%s: interrupted; requeued.", claimed.number, again)
             return None
         finally:
+            if tracking is not None:
+                tracking.close()
             # a trial that was told is finished, and then this changes nothing
             give_back(self._opened.storage, claimed)
             self._opened.storage.let_go(claimed.trial_id)
@@ -273,8 +283,20 @@ class _Worker:
         if self._real is not None:
             self._real.share_cores(self._keeper.workers_here)
 
-    def _report(self, claimed: Claim, report: EpochReport) -> None:
+    def _tracking(self, claimed: Claim, params: dict[str, Value]) -> TrialTracking:
+        opened, options = self._opened, self._options
+        told: dict[str, Value] = {
+            "loss": opened.spec.loss,
+            "dataset": str(opened.dataset["name"]),
+            "model": opened.spec.model,
+        }
+        told |= hyperparameters(opened.spec, params)
+        trial = TrackedTrial(opened.name, opened.files, claimed.number, told, options.artifacts / FOLDER)
+        return TrialTracking(options.track, trial)
+
+    def _report(self, claimed: Claim, tracking: TrialTracking, report: EpochReport) -> None:
         self._shutdown.epoch_ended()
+        tracking.report(report)
         metric = self._opened.spec.metric
         speed = 0.0 if self._real is None else report.metrics["train_docs_per_second"]
         self._keeper.finished_epoch(report.epoch, round(speed, 1))

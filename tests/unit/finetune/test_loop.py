@@ -83,7 +83,7 @@ def test_the_loss_is_the_weighted_sum_of_its_parts(encoder: Encoder) -> None:
 @pytest.mark.parametrize("mode", ["integrated", "standalone"])
 def test_the_best_epochs_weights_are_kept_and_evaluated(encoder: Encoder, mode: str) -> None:
     # a rate this high makes the last epoch a bad one
-    run = finetune(encoder, mode=mode, learning_rate=2e-2, epochs=6, patience=6)
+    run = finetune(encoder, mode=mode, learning_rate=3e-2, epochs=6, patience=6)
     after_each = []
     reports = []
     for report in run.epochs():
@@ -164,7 +164,7 @@ def test_a_resumed_run_equals_the_uninterrupted_one(
 
 
 def test_a_run_resumed_after_its_best_epoch_still_ends_with_that_epochs_weights(encoder: Encoder) -> None:
-    settings = {"learning_rate": 2e-2, "epochs": 6, "patience": 6}
+    settings = {"learning_rate": 3e-2, "epochs": 6, "patience": 6}
     whole = finetune(encoder, **settings)
     reports = list(whole.epochs())
     expected = weights(whole)
