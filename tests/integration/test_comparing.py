@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from gloss_tune.cli.compare import CompareFormat
+from gloss_tune.cli.compare import compare as compare_command
 from gloss_tune.errors import InputError
 from gloss_tune.study.comparing import Compared, compare, read_for_comparison
 from gloss_tune.study.confirmation import confirm, confirmation_of, ranking
 from gloss_tune.study.opened import OpenStudy, searches
 from gloss_tune.workers.signals import StopFlag
 from gloss_tune.workers.worker import WorkerOptions, work
-from tests.conftest import CommandLine
 from tests.integration.studies import join, make
 
 pytestmark = [pytest.mark.timeout(60), pytest.mark.prepared]
@@ -124,20 +125,22 @@ def test_test_results_stand_beside_validation(url: str) -> None:
     assert "test_macro_f1: gloss is level with ce: within noise" in " ".join(group["verdicts"])
 
 
-@pytest.mark.parametrize("format", ["table", "json", "csv"])
 def test_the_command_prints_what_was_compared(
-    url: str, format: str, gloss_tune_cli: CommandLine, tmp_path: Path
+    url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for loss in ("ce", "gloss"):
         searched(url, loss)
-    ran = gloss_tune_cli("compare", "gloss", "ce", "--storage", url, "--format", format)
-    assert ran.returncode == 0, ran.stderr
-    if format == "json":
-        (group,) = json.loads(ran.stdout)["groups"]
-        assert [row["study"] for row in group["studies"]] == ["gloss", "ce"]
-    elif format == "csv":
-        rows = list(csv.DictReader(io.StringIO(ran.stdout)))
-        assert [row["loss"] for row in rows] == ["gloss", "ce"]
-    else:
-        assert "not confirmed" in ran.stdout
-        assert "cannot be compared yet" in ran.stdout
+    command = {"studies": ["gloss", "ce"], "storage": url, "test": False}
+    command |= {"device": "auto", "threads": None, "data_dir": None, "artifacts": None}
+    compare_command(**command, format=CompareFormat.table, output=None)
+    printed = capsys.readouterr().out
+    assert "not confirmed" in printed
+    assert "cannot be compared yet" in printed
+    compare_command(**command, format=CompareFormat.json, output=tmp_path / "a.json")
+    (group,) = json.loads((tmp_path / "a.json").read_text())["groups"]
+    assert [row["study"] for row in group["studies"]] == ["gloss", "ce"]
+    compare_command(**command, format=CompareFormat.csv, output=tmp_path / "a.csv")
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "a.csv").read_text())))
+    assert [row["loss"] for row in rows] == ["gloss", "ce"]
+    compare_command(**command, format=CompareFormat.table, output=tmp_path / "a.md")
+    assert "| gloss | gloss |" in (tmp_path / "a.md").read_text()

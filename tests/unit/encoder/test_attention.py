@@ -76,14 +76,14 @@ def test_gradients_with_dropout_are_those_of_what_was_computed(monkeypatch: pyte
 
     tensors = qkv(2)
     assert not torch.allclose(compute(*tensors), one_by_one(tensors))
-    assert torch.autograd.gradcheck(compute, tensors)
+    assert torch.autograd.gradcheck(compute, tensors, fast_mode=True)
 
 
 def test_dropout_keeps_the_mean() -> None:
     tensors = [tensor.detach() for tensor in qkv(3)]
     torch.manual_seed(0)
-    draws = torch.stack([packed(tensors, dropout=0.2) for _ in range(4000)])
-    error = draws.std(dim=0) / 4000**0.5
+    draws = torch.stack([packed(tensors, dropout=0.2) for _ in range(1000)])
+    error = draws.std(dim=0) / 1000**0.5
     assert ((draws.mean(dim=0) - one_by_one(tensors)).abs() <= 5 * error + 1e-4).all()
 
 
