@@ -130,10 +130,14 @@ def watch(read: Callable[[], tuple[dict[str, Any], list[float]]], must_stop: Cal
     from rich.live import Live
 
     console = Console(file=sys.stdout, highlight=False)
+    before = None
     with Live(console=console, auto_refresh=False, vertical_overflow="ellipsis") as live:
         while not must_stop():
             now, values = read()
-            live.update(frame(now, values, console.width), refresh=True)
+            seen = (now, values, console.width)
+            if seen != before:  # else it would only flicker
+                live.update(frame(*seen), refresh=True)
+            before = seen
             if now["state"] == "finished":
                 return
             pause(must_stop)

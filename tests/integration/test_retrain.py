@@ -419,3 +419,22 @@ def test_embeddings_before_and_after_are_those_of_both_encoders(
         cosine = (found * expected).sum(1) / np.linalg.norm(found, axis=1) / np.linalg.norm(expected, axis=1)
         assert cosine.min() > 0.999  # bfloat16 where the machine computes it
     assert not np.allclose(both.before, both.after)
+
+
+# ── compared on the test documents ──
+
+
+def test_the_test_documents_are_looked_at_once(
+    opened: OpenStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gloss_tune.workers import final_tests
+
+    found = final_tests.final_test(opened, tmp_path, 2, StopFlag(), device="cpu", threads=1)
+    assert [len(found[name]) for name in ("accuracy", "macro_f1")] == [2, 2]
+    (folder,) = (tmp_path / "final").iterdir()
+    told = json.loads((folder / "gloss_tune.json").read_text())
+    assert found["accuracy"] == {run["seed"]: run["test"]["accuracy"] for run in told["seeds"]}
+    assert told["dataset"]["n_train"] == N_STUDIED  # on the documents that were compared
+
+    monkeypatch.setattr(final_tests, "retrain", lambda *_: pytest.fail("trained again"))
+    assert final_tests.final_test(opened, tmp_path, 2, StopFlag()) == found
