@@ -52,7 +52,8 @@ def confusion(classes: Sequence[str], matrix: NDArray[np.int64]) -> bytes:
                     )  # fmt: skip
         figure.colorbar(image, ax=axes, label="share of the true class", fraction=0.046, pad=0.02)
 
-    return draw(min(1.6 + 0.42 * size + (1.0 if size > 4 else 0.6), WIDTH), paint)
+    height = min(1.6 + 0.42 * size + (1.0 if size > 4 else 0.6), WIDTH)
+    return draw(height, paint, min(height + 2.4, WIDTH))
 
 
 def embedding_map(

@@ -43,12 +43,13 @@ _SETTINGS: Any = {
 }
 
 
-def draw(height: float, paint: Callable[[Figure], None]) -> bytes:
+def draw(height: float, paint: Callable[[Figure], None], width: float = WIDTH) -> bytes:
     """A picture as SVG.
 
     Args:
         height: inches.
-        paint: fills an empty figure of :data:`WIDTH`.
+        paint: fills an empty figure.
+        width: inches.
 
     Raises:
         InputError: matplotlib is not installed.
@@ -62,7 +63,7 @@ def draw(height: float, paint: Callable[[Figure], None]) -> bytes:
         ) from None
     file = io.BytesIO()
     with matplotlib.rc_context(_SETTINGS):
-        figure = Figure(figsize=(WIDTH, height))
+        figure = Figure(figsize=(width, height))
         paint(figure)
         figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
     return file.getvalue()

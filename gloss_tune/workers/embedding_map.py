@@ -69,7 +69,9 @@ def embed_before_and_after(
     dataset, encoder = study_dataset(opened.spec, data_dir), resolve_encoder(opened.spec.model)
     check_same_inputs(opened, dataset, encoder)
     chosen = pick_device(device)
-    CoreShare(chosen, None).share_cores(1)
+    cores = CoreShare(chosen, None)
+    cores.look_at_load(0)
+    cores.share_cores(1)
     classifier = load_classifier(model, chosen)
     if classifier.classes != tuple(dataset.classes):
         raise InputError(

@@ -59,8 +59,9 @@ def test_on_a_terminal_it_is_live(here: Commands, stopped: bool) -> None:
             assert watching.wait(20) == 0
         assert watching.communicate()[1] == ""
     finally:
-        watching.kill()
-        watching.communicate()
+        if watching.poll() is None:
+            watching.kill()
+            watching.communicate()
         os.close(ours)
 
 
