@@ -27,6 +27,16 @@ if TYPE_CHECKING:
 # where Study.set_metric_names keeps them
 _METRIC_NAMES = "study:metric_names"
 
+_trials = Trial.__table__.c
+_of_study = _trials.study_id == sqlalchemy.bindparam("study")
+_FAILED_AND_WAITING = sqlalchemy.select(
+    sqlalchemy.select(sqlalchemy.func.count())
+    .where(_of_study, _trials.state == TrialState.FAIL)
+    .scalar_subquery()
+    .label("failed"),
+    sqlalchemy.exists().where(_of_study, _trials.state == TrialState.WAITING).label("waiting"),
+)
+
 
 def create_study(
     storage: SharedStorage,
@@ -108,7 +118,7 @@ def add_waiting(
 @patient
 def counts(storage: SharedStorage, study_id: int) -> dict[TrialState, int]:
     """How many trials are in each state; a state without trials counts 0."""
-    with storage.transaction() as session:
+    with storage.reading() as session:
         rows = session.execute(
             sqlalchemy.select(Trial.state, sqlalchemy.func.count().label("trials"))
             .where(Trial.study_id == study_id)
@@ -120,15 +130,12 @@ def counts(storage: SharedStorage, study_id: int) -> dict[TrialState, int]:
 @patient
 def stop_reason(storage: SharedStorage, study_id: int, spec: StudySpec) -> str | None:
     """Why no further trial should start: too many have failed; None while all is well, or nothing is left to start."""
-    with storage.transaction() as session:
+    with storage.reading() as session:
+        found = session.connection().execute(_FAILED_AND_WAITING, {"study": study_id}).one()
+        if not found.failed or not found.waiting:
+            return None
         of_study = Trial.study_id == study_id
-        waiting = of_study & (Trial.state == TrialState.WAITING)
-        if session.scalar(sqlalchemy.select(Trial.trial_id).where(waiting).limit(1)) is None:
-            return None
         failed = of_study & (Trial.state == TrialState.FAIL)
-        count = session.scalar(sqlalchemy.select(sqlalchemy.func.count()).where(failed)) or 0
-        if not count:
-            return None
         # the last sign of life is by the database's clock; a trial's own times are by its worker's
         life = models.TrialHeartbeatModel
         newest = (life.heartbeat.desc(), Trial.trial_id.desc())
@@ -137,14 +144,14 @@ def stop_reason(storage: SharedStorage, study_id: int, spec: StudySpec) -> str |
         by_time = sqlalchemy.select(Trial).outerjoin(life, life.trial_id == Trial.trial_id).order_by(*newest)
         last = [trial.state for trial in session.scalars(by_time.where(ended).limit(row))]
         in_a_row = last == [TrialState.FAIL] * row
-        if not in_a_row and (spec.max_failures is None or count < spec.max_failures):
+        if not in_a_row and (spec.max_failures is None or found.failed < spec.max_failures):
             return None
         trial = session.scalars(by_time.where(failed).limit(1)).one()
         error = text_attribute(session, trial.trial_id, "error") or "an unknown error"
         rule = (
             f"{row} trials in a row have failed (max_failures_in_a_row)"
             if in_a_row
-            else f"{count} trials have failed (max_failures)"
+            else f"{found.failed} trials have failed (max_failures)"
         )
         return (
             f"{rule}, the last one, trial {trial.number}, with: {error}. "

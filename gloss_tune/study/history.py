@@ -24,13 +24,14 @@ _Report: Any = models.TrialIntermediateValueModel
 _UserAttribute: Any = models.TrialUserAttributeModel
 _SystemAttribute: Any = models.TrialSystemAttributeModel
 
+_ReportType: Any = models.TrialIntermediateValueModel.TrialIntermediateValueType
+_ValueType: Any = models.TrialValueModel.TrialValueType
+_Attributes = defaultdict[int, dict[str, Any]]
+# what :func:`_details` lists, in its order
+_VALUE, _PARAM, _USER_ATTRIBUTE, _SYSTEM_ATTRIBUTE, _REPORT = range(5)
+
 # databases limit the number of a statement's parameters
 _KEYS_A_QUERY = 500
-
-
-def _query(table: Any, *columns: Any) -> sqlalchemy.Select[Any]:
-    query = sqlalchemy.select(table.trial_id, *columns).order_by(*table.__table__.primary_key)
-    return query if table is _Trial else query.join(_Trial, _Trial.trial_id == table.trial_id)
 
 
 _trials = _Trial.__table__
@@ -59,22 +60,57 @@ def _look(kind: str) -> sqlalchemy.CompoundSelect[Any]:
     return sqlalchemy.union(sqlalchemy.select(*_looked_at).where(unread), _LOOK_AGAIN)
 
 
+_HEADS = sqlalchemy.select(
+    _Trial.trial_id, _Trial.number, _Trial.state, _trials.c.datetime_start, _trials.c.datetime_complete
+).order_by(_Trial.trial_id)
+
+
+def _details(
+    condition: sqlalchemy.ColumnElement[bool] | None, reports: bool
+) -> sqlalchemy.CompoundSelect[Any]:
+    """All that trials have in one query, each thing in the order in which it was written.
+
+    Columns: what it is (its index below), the trial's key, the thing's name or step, a number, a text.
+
+    Args:
+        condition: on ``TrialModel``; None for those whose keys are the parameter ``keys``.
+    """
+    none = sqlalchemy.null()
+    things = [
+        (_Value, sqlalchemy.cast(_Value.objective, sqlalchemy.String), _Value.value, _Value.value_type),
+        (_Param, _Param.param_name, _Param.param_value, _Param.distribution_json),
+        (_UserAttribute, _UserAttribute.key, none, _UserAttribute.value_json),
+        (_SystemAttribute, _SystemAttribute.key, none, _SystemAttribute.value_json),
+        (
+            _Report,
+            sqlalchemy.cast(_Report.step, sqlalchemy.String),
+            _Report.intermediate_value,
+            _Report.intermediate_value_type,
+        ),
+    ]
+    queries = []
+    for kind, (table, name, number, text) in enumerate(things if reports else things[:-1]):
+        key = next(iter(table.__table__.primary_key))
+        query = sqlalchemy.select(
+            sqlalchemy.literal_column(str(kind), sqlalchemy.Integer).label("kind"),
+            table.trial_id,
+            name.label("name"),
+            sqlalchemy.cast(number, sqlalchemy.Float(53)).label("number"),
+            sqlalchemy.cast(text, sqlalchemy.Text).label("text"),
+            key.label("rank"),
+        )
+        if condition is None:
+            query = query.where(table.trial_id.in_(sqlalchemy.bindparam("keys", expanding=True)))
+        else:
+            query = query.join(_Trial, _Trial.trial_id == table.trial_id).where(condition)
+        queries.append(query)
+    return sqlalchemy.union_all(*queries).order_by("kind", "rank")
+
+
 # put together once: that takes longer than reading a few rows
-_QUERIES: dict[Any, sqlalchemy.Select[Any]] = {
-    _Trial: _query(
-        _Trial, _Trial.number, _Trial.state, _trials.c.datetime_start, _trials.c.datetime_complete
-    ),
-    _Value: _query(_Value, _Value.objective, _Value.value, _Value.value_type),
-    _Param: _query(_Param, _Param.param_name, _Param.param_value, _Param.distribution_json),
-    _UserAttribute: _query(_UserAttribute, _UserAttribute.key, _UserAttribute.value_json),
-    _SystemAttribute: _query(_SystemAttribute, _SystemAttribute.key, _SystemAttribute.value_json),
-    _Report: _query(_Report, _Report.step, _Report.intermediate_value, _Report.intermediate_value_type),
-}
+_HEADS_BY_KEY = _HEADS.where(_Trial.trial_id.in_(sqlalchemy.bindparam("keys", expanding=True)))
+_DETAILS_BY_KEY = _details(None, reports=True)
 _LOOKS = {kind: _look(kind) for kind in ("all", "claimed", "finished")}
-_BY_KEY = {
-    table: query.where(_Trial.trial_id.in_(sqlalchemy.bindparam("keys", expanding=True)))
-    for table, query in _QUERIES.items()
-}
 
 
 def read_trials(
@@ -91,12 +127,17 @@ def read_trials(
         conditions: on ``TrialModel``, which trials; none for all of the study.
         reports: whether to read intermediate values, of which there is one an epoch.
     """
-    return _read(session, (_Trial.study_id == study_id, *conditions), {}, reports)
+    condition = sqlalchemy.and_(_Trial.study_id == study_id, *conditions)
+    return _read(session, _HEADS.where(condition), _details(condition, reports), {})
 
 
 def read_by_key(session: Session, keys: Collection[int]) -> list[FrozenTrial]:
     """The trials with these keys, in their order; a key that no trial has is left out."""
-    return [trial for part in _parts(keys) for trial in _read(session, (), {"keys": part}, reports=True)]
+    return [
+        trial
+        for part in _parts(keys)
+        for trial in _read(session, _HEADS_BY_KEY, _DETAILS_BY_KEY, {"keys": part})
+    ]
 
 
 def read_news(
@@ -141,35 +182,31 @@ def _parts(keys: Collection[int]) -> list[list[int]]:
 
 def _read(
     session: Session,
-    conditions: Sequence[sqlalchemy.ColumnElement[bool]],
+    heads: sqlalchemy.Select[Any],
+    details: sqlalchemy.CompoundSelect[Any],
     keys: Mapping[str, Sequence[int]],
-    reports: bool,
 ) -> list[FrozenTrial]:
     connection = session.connection()
-
-    def rows_of(table: Any) -> Any:
-        query = _BY_KEY[table] if keys else _QUERIES[table].where(*conditions)
-        return connection.execute(query, keys).all()
-
     # first: what a trial has is then at least as new as its state, and one that is read as finished is whole
-    rows = rows_of(_Trial)
+    rows = connection.execute(heads, keys).all()
     values: dict[int, dict[int, float]] = defaultdict(dict)
-    for key, objective, value, kind in rows_of(_Value):
-        values[key][objective] = _Value.stored_repr_to_value(value, kind)
     params: dict[int, dict[str, Any]] = defaultdict(dict)
     distributions: dict[int, dict[str, BaseDistribution]] = defaultdict(dict)
-    for key, name, value, stored in rows_of(_Param):
-        distribution = distributions[key][name] = _distribution(stored)
-        params[key][name] = distribution.to_external_repr(value)
-    user: dict[int, dict[str, Any]] = defaultdict(dict)
-    system: dict[int, dict[str, Any]] = defaultdict(dict)
-    for table, found in ((_UserAttribute, user), (_SystemAttribute, system)):
-        for key, name, stored in rows_of(table):
-            found[key][name] = json.loads(stored)
+    attributes: tuple[_Attributes, _Attributes] = (defaultdict(dict), defaultdict(dict))
     intermediate: dict[int, dict[int, float]] = defaultdict(dict)
-    if reports:
-        for key, step, value, kind in rows_of(_Report):
-            intermediate[key][step] = _Report.stored_repr_to_intermediate_value(value, kind)
+    for kind, key, name, number, text, _ in connection.execute(details, keys):
+        if kind == _PARAM:
+            distribution = distributions[key][name] = _distribution(text)
+            params[key][name] = distribution.to_external_repr(number)
+        elif kind == _REPORT:
+            intermediate[key][int(name)] = _Report.stored_repr_to_intermediate_value(
+                number, _ReportType[text]
+            )
+        elif kind == _VALUE:
+            values[key][int(name)] = _Value.stored_repr_to_value(number, _ValueType[text])
+        else:
+            attributes[kind - _USER_ATTRIBUTE][key][name] = json.loads(text)
+    user, system = attributes
     return [
         FrozenTrial(
             number=number,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import platform
 import re
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.storages import BaseStorage, get_storage
+from optuna.storages import get_storage
 
 from gloss_tune import __version__
 from gloss_tune.errors import GlossTuneError, InputError, SpecError, StudyMismatchError
@@ -70,12 +71,9 @@ class OpenStudy:
 
     def optuna_study(self, trial_number: int = 0) -> optuna.Study:
         """The study with its own sampler and pruner, the sampler seeded for one trial."""
-        return optuna.load_study(
-            study_name=self.name,
-            storage=self._cached_storage(),
-            sampler=build_sampler(self.spec, trial_number),
-            pruner=build_pruner(self.spec),
-        )
+        study = copy.copy(self._loaded())
+        study.sampler = build_sampler(self.spec, trial_number)
+        return study
 
     def check_still_there(self) -> None:
         """Whether the storage still holds this very study: someone may delete it, or put another file in its place.
@@ -91,16 +89,19 @@ class OpenStudy:
                 "database was replaced. Restore it, or make the study again"
             )
 
-    def _cached_storage(self) -> BaseStorage:
-        """Optuna's cache, which takes ended trials to be final: made anew after some were requeued."""
+    def _loaded(self) -> optuna.Study:
+        """With Optuna's cache, which takes ended trials to be final: loaded anew after some were requeued."""
         count = revivals(self.storage, self.study_id)
-        if count not in self._caches:
-            self._caches.clear()
-            self._caches[count] = get_storage(self.storage)
-        return self._caches[count]
+        if count not in self._studies:
+            self._studies.clear()
+            cache = get_storage(self.storage)
+            self._studies[count] = optuna.load_study(
+                study_name=self.name, storage=cache, pruner=build_pruner(self.spec)
+            )
+        return self._studies[count]
 
     @cached_property
-    def _caches(self) -> dict[int, BaseStorage]:
+    def _studies(self) -> dict[int, optuna.Study]:
         return {}
 
 

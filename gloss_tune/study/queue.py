@@ -19,8 +19,9 @@ import sqlalchemy
 from optuna.storages._rdb import models
 from optuna.trial import TrialState
 
+from gloss_tune.study.fence import holds
 from gloss_tune.study.patience import patient
-from gloss_tune.study.shared_storage import LeaseLostError, SharedStorage, number_attribute
+from gloss_tune.study.shared_storage import LeaseLostError, SharedStorage, number_attribute, trial_state
 from gloss_tune.study.upsert import upsert
 
 if TYPE_CHECKING:
@@ -31,14 +32,54 @@ Trial: Any = models.TrialModel
 _TrialAttribute = models.TrialUserAttributeModel
 _Heartbeat: Any = models.TrialHeartbeatModel
 
+# Statements are put together once: that takes longer than most of them run.
+_trials = Trial.__table__
+_lives = _Heartbeat.__table__
+_trial: Any = sqlalchemy.bindparam("trial")
 _NOW = sqlalchemy.select(sqlalchemy.func.now())
-_RENEW = (
-    sqlalchemy.update(_Heartbeat.__table__)
-    .where(_Heartbeat.__table__.c.trial_id == sqlalchemy.bindparam("trial"))
-    .values(heartbeat=sqlalchemy.bindparam("now"))
+_SERVER_START = sqlalchemy.select(sqlalchemy.func.pg_postmaster_start_time())
+_UNHEARD = sqlalchemy.exists().where(
+    _TrialAttribute.trial_id == _trials.c.trial_id,
+    _TrialAttribute.key == "worker",
+    _TrialAttribute.value_json == sqlalchemy.bindparam("worker"),
+) & _trials.c.trial_id.not_in(sqlalchemy.bindparam("held", expanding=True))
+_CLAIMABLE = (
+    sqlalchemy.select(_trials.c.trial_id, _trials.c.number)
+    .where(
+        _trials.c.study_id == sqlalchemy.bindparam("study"),
+        (_trials.c.state == TrialState.WAITING) | (_trials.c.state == TrialState.RUNNING) & _UNHEARD,
+    )
+    .order_by(_trials.c.number)
+    .limit(1)
+    .with_for_update(skip_locked=True)
 )
-_FIRST_SIGN = sqlalchemy.insert(_Heartbeat.__table__).values(
-    trial_id=sqlalchemy.bindparam("trial"), heartbeat=sqlalchemy.bindparam("now")
+_BEGIN = (
+    sqlalchemy.update(_trials)
+    .where(_trials.c.trial_id == _trial)
+    .values(state=TrialState.RUNNING, datetime_start=sqlalchemy.bindparam("start"))
+)
+_END = (
+    sqlalchemy.update(_trials)
+    .where(_trials.c.trial_id == _trial)
+    .values(state=sqlalchemy.bindparam("ended"), datetime_complete=sqlalchemy.bindparam("end"))
+)
+_REQUEUE = (
+    sqlalchemy.update(_trials)
+    .where(_trials.c.trial_id == _trial)
+    .values(state=TrialState.WAITING, datetime_start=None, datetime_complete=None)
+)
+_RENEW = (
+    sqlalchemy.update(_lives).where(_lives.c.trial_id == _trial).values(heartbeat=sqlalchemy.bindparam("now"))
+)
+_FIRST_SIGN = (
+    sqlalchemy.insert(_lives).values(trial_id=_trial, heartbeat=sqlalchemy.bindparam("now")).inline()
+)
+_STUDY_NAME = sqlalchemy.select(models.StudyModel.study_name).where(
+    models.StudyModel.study_id == sqlalchemy.bindparam("study")
+)
+_REVIVAL_COUNT = sqlalchemy.select(models.StudySystemAttributeModel.value_json).where(
+    models.StudySystemAttributeModel.study_id == sqlalchemy.bindparam("study"),
+    models.StudySystemAttributeModel.key == sqlalchemy.bindparam("key"),
 )
 
 _REVIVALS = "gloss_tune:revivals"
@@ -74,35 +115,18 @@ def claim(storage: SharedStorage, study_id: int, worker: str) -> Claim | None:
     Returns:
         The claim, or None if no trial is waiting.
     """
+    known = {"study": study_id, "worker": json.dumps(worker), "held": storage.held}
     with storage.transaction() as session:
-        unheard = (
-            sqlalchemy.select(_TrialAttribute.trial_id)
-            .where(
-                _TrialAttribute.trial_id == Trial.trial_id,
-                _TrialAttribute.key == "worker",
-                _TrialAttribute.value_json == json.dumps(worker),
-            )
-            .exists()
-        ) & Trial.trial_id.not_in(storage.held)
-        waiting = (
-            sqlalchemy.select(Trial)
-            .where(
-                Trial.study_id == study_id,
-                (Trial.state == TrialState.WAITING) | (Trial.state == TrialState.RUNNING) & unheard,
-            )
-            .order_by(Trial.number)
-            .limit(1)
-            .with_for_update(skip_locked=True)
-        )
-        trial = session.scalar(waiting)
-        if trial is None:
+        connection = session.connection()
+        found = connection.execute(_CLAIMABLE, known).one_or_none()
+        if found is None:
             return None
-        attempt = number_attribute(session, trial.trial_id, "attempts") + 1
-        trial.state = TrialState.RUNNING
-        trial.datetime_start = datetime.now()
-        set_attributes(session, trial.trial_id, {"attempts": attempt, "worker": worker})
-        sign_of_life(session, trial.trial_id)
-        taken = Claim(trial.trial_id, trial.number, attempt)
+        # read in a statement of its own: what is read under the row's lock must not be older than the lock
+        attempt = number_attribute(session, found.trial_id, "attempts") + 1
+        connection.execute(_BEGIN, {"trial": found.trial_id, "start": datetime.now()})
+        set_attributes(session, found.trial_id, {"attempts": attempt, "worker": worker})
+        sign_of_life(session, found.trial_id)
+        taken = Claim(found.trial_id, found.number, attempt)
     storage.hold(taken.trial_id, taken.attempt)
     return taken
 
@@ -120,7 +144,7 @@ def renew(storage: SharedStorage, claimed: Claim) -> bool:
 
 def renew_within(session: Session, claimed: Claim) -> bool:
     """:func:`renew` as part of a larger transaction."""
-    if not _is_ours(session, claimed):
+    if not holds(session, claimed.trial_id, claimed.attempt):
         return False
     sign_of_life(session, claimed.trial_id)
     return True
@@ -133,10 +157,10 @@ def give_back(storage: SharedStorage, claimed: Claim) -> bool:
     The storage goes on refusing this process's writes to the trial until it lets go of it.
     """
     with storage.transaction() as session:
-        trial = _is_ours(session, claimed)
-        if trial:
-            requeue(trial)
-    return bool(trial)
+        ours = holds(session, claimed.trial_id, claimed.attempt)
+        if ours:
+            requeue(session, claimed.trial_id)
+    return ours
 
 
 @patient
@@ -148,7 +172,7 @@ def forget_reports(storage: SharedStorage, claimed: Claim) -> None:
     """
     report = models.TrialIntermediateValueModel
     with storage.transaction() as session:
-        if not _is_ours(session, claimed):
+        if not holds(session, claimed.trial_id, claimed.attempt):
             raise LeaseLostError(f"The lease on trial {claimed.number} was lost")
         session.execute(sqlalchemy.delete(report).where(report.trial_id == claimed.trial_id))
 
@@ -172,8 +196,7 @@ def finish(
         LeaseLostError: the claim is no longer ours; nothing was written.
     """
     with storage.transaction() as session:
-        trial = _is_ours(session, claimed)
-        if trial is None:
+        if not holds(session, claimed.trial_id, claimed.attempt):
             if _was_finished_so(session, claimed, state):
                 return
             raise LeaseLostError(f"The lease on trial {claimed.number} was lost; its result is dropped")
@@ -182,40 +205,23 @@ def finish(
         sign_of_life(session, claimed.trial_id)
         set_attributes(session, claimed.trial_id, attributes)
         if value is not None:
-            session.add(
-                models.TrialValueModel(
-                    trial_id=claimed.trial_id, objective=0, value=value, value_type="FINITE"
-                )
-            )
-        trial.state = state
-        trial.datetime_complete = datetime.now()
+            row = {"trial_id": claimed.trial_id, "objective": 0, "value": value, "value_type": "FINITE"}
+            upsert(session, models.TrialValueModel, ("trial_id", "objective"), [row])
+        end(session, claimed.trial_id, state)
 
 
 @patient
 def study_name(storage: SharedStorage, study_id: int) -> str | None:
     """The name that a study's key has now; None if there is no such study."""
-    with storage.transaction() as session:
-        study = models.StudyModel
-        return session.scalar(sqlalchemy.select(study.study_name).where(study.study_id == study_id))
-
-
-def _is_ours(session: Session, claimed: Claim) -> Any:
-    """The claimed trial's locked row, or None if the claim was lost, be it with the whole study."""
-    trial = session.scalar(
-        sqlalchemy.select(Trial).where(Trial.trial_id == claimed.trial_id).with_for_update()
-    )
-    ours = (
-        trial is not None
-        and trial.state == TrialState.RUNNING
-        and number_attribute(session, claimed.trial_id, "attempts") == claimed.attempt
-    )
-    return trial if ours else None
+    with storage.reading() as session:
+        name: str | None = session.connection().execute(_STUDY_NAME, {"study": study_id}).scalar()
+        return name
 
 
 def _was_finished_so(session: Session, claimed: Claim, state: TrialState) -> bool:
     """Whether this very claim ended the trial: the storage then broke off before anyone heard of it."""
-    found = session.scalar(sqlalchemy.select(Trial.state).where(Trial.trial_id == claimed.trial_id))
-    return bool(found == state) and number_attribute(session, claimed.trial_id, "attempts") == claimed.attempt
+    found = trial_state(session, claimed.trial_id)
+    return found == state and number_attribute(session, claimed.trial_id, "attempts") == claimed.attempt
 
 
 def _mark_infeasible(session: Session, trial_id: int) -> None:
@@ -227,11 +233,14 @@ def _mark_infeasible(session: Session, trial_id: int) -> None:
     session.add(attribute(trial_id=trial_id, key=INFEASIBLE, value_json=json.dumps([1.0])))
 
 
-def requeue(trial: Any) -> None:
+def requeue(session: Session, trial_id: int) -> None:
     """Let a trial wait for its next attempt."""
-    trial.state = TrialState.WAITING
-    trial.datetime_start = None
-    trial.datetime_complete = None
+    session.connection().execute(_REQUEUE, {"trial": trial_id})
+
+
+def end(session: Session, trial_id: int, state: TrialState) -> None:
+    """Set the state that a trial ended in."""
+    session.connection().execute(_END, {"trial": trial_id, "ended": state, "end": datetime.now()})
 
 
 def sign_of_life(session: Session, trial_id: int) -> None:
@@ -243,11 +252,13 @@ def sign_of_life(session: Session, trial_id: int) -> None:
 
 
 def database_now(session: Session) -> datetime:
-    """The database's clock, naive UTC: workers need not agree on the time."""
-    now = session.connection().execute(_NOW).scalar()
-    assert now is not None
-    naive: datetime = now.replace(tzinfo=None)
-    return naive
+    """The database's clock, naive UTC: workers need not agree on the time. Read once in a transaction."""
+    now: datetime | None = session.info.get("now")
+    if now is None:
+        read = session.connection().execute(_NOW).scalar()
+        assert read is not None
+        now = session.info["now"] = read.replace(tzinfo=None)
+    return now
 
 
 def note_revival(session: Session, study_id: int) -> None:
@@ -263,25 +274,20 @@ def note_revival(session: Session, study_id: int) -> None:
 @patient
 def revivals(storage: SharedStorage, study_id: int) -> int:
     """How often trials that had ended were requeued; whatever was cached before the last time is stale."""
-    with storage.transaction() as session:
+    with storage.reading() as session:
         return _revivals(session, study_id)
 
 
 def _revivals(session: Session, study_id: int) -> int:
-    attribute = models.StudySystemAttributeModel
-    stored = session.scalar(
-        sqlalchemy.select(attribute.value_json).where(
-            attribute.study_id == study_id, attribute.key == _REVIVALS
-        )
-    )
-    return int(stored or 0)
+    known = {"study": study_id, "key": _REVIVALS}
+    return int(session.connection().execute(_REVIVAL_COUNT, known).scalar() or 0)
 
 
 def server_started(session: Session) -> datetime:
     """When the database server started, naive UTC; long ago for SQLite, which has none."""
     if session.get_bind().dialect.name == "sqlite":
         return datetime.min
-    started = session.scalar(sqlalchemy.select(sqlalchemy.func.pg_postmaster_start_time()))
+    started = session.connection().execute(_SERVER_START).scalar()
     assert started is not None
     naive: datetime = started.replace(tzinfo=None)
     return naive

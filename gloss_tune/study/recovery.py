@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy
@@ -20,6 +20,7 @@ from gloss_tune.study.queue import (
     Claim,
     Trial,
     database_now,
+    end,
     note_revival,
     renew_within,
     requeue,
@@ -75,16 +76,17 @@ def beat(
     """Renew a worker's lease and its entry in the roster, and look around, in one transaction."""
     with storage.transaction() as session:
         now = database_now(session)
-        before = {other.id: seen for other, seen in entries(session, study_id)}
-        silence = (now - before.get(entry.id, now)).total_seconds()
+        roster = {other.id: (other, seen) for other, seen in entries(session, study_id)}
+        _, last_seen = roster.get(entry.id, (entry, now))
+        silence = (now - last_seen).total_seconds()
         mine = None if claimed is None else claimed.trial_id
         silent = [trial for trial in _silent(session, study_id, lease) if trial.trial_id != mine]
         holds = claimed is None or renew_within(session, claimed)
         write_entry(session, study_id, entry)
-        roster = entries(session, study_id)
+        roster[entry.id] = (entry, now)
         deadline = now - timedelta(seconds=lease)
-        present = [other for other, seen in roster if seen >= deadline]
-        return Beat(holds, silence, bool(silent), [other for other, _ in roster], present)
+        present = [other for other, seen in roster.values() if seen >= deadline]
+        return Beat(holds, silence, bool(silent), [other for other, _ in roster.values()], present)
 
 
 def requeue_lost(opened: OpenStudy, *, all_running: bool = False, only_gone: bool = False) -> Recovered:
@@ -113,7 +115,7 @@ def requeue_lost(opened: OpenStudy, *, all_running: bool = False, only_gone: boo
 @patient
 def silent_trials(storage: SharedStorage, study_id: int, lease: float) -> list[int]:
     """Numbers of the running trials whose workers have been silent for longer than the lease, in seconds."""
-    with storage.transaction() as session:
+    with storage.reading() as session:
         return [trial.number for trial in _silent(session, study_id, lease)]
 
 
@@ -150,15 +152,14 @@ def reap(
             losses = number_attribute(session, trial.trial_id, "lost_workers") + 1
             set_attributes(session, trial.trial_id, {"lost_workers": losses})
             if losses < max_attempts:
-                requeue(trial)
+                requeue(session, trial.trial_id)
                 recovered.requeued.append(trial.number)
                 continue
             reason = (
                 f"WorkerLost: the trial lost its worker {losses} times, which is the limit (max_attempts)"
             )
             set_attributes(session, trial.trial_id, {"error": reason})
-            trial.state = TrialState.FAIL
-            trial.datetime_complete = datetime.now()
+            end(session, trial.trial_id, TrialState.FAIL)
             sign_of_life(session, trial.trial_id)  # when it failed, by the database's clock
             recovered.given_up.append(trial.number)
     return recovered
@@ -210,7 +211,7 @@ def requeue_failed(storage: SharedStorage, study_id: int) -> list[int]:
                 sqlalchemy.delete(attribute).where(attribute.trial_id.in_(keys), attribute.key.in_(names))
             )
         for trial in failed:
-            requeue(trial)
+            requeue(session, trial.trial_id)
         if failed:
             note_revival(session, study_id)
         return [trial.number for trial in failed]
@@ -226,5 +227,5 @@ def _take_away(storage: SharedStorage, study_id: int) -> list[int]:
             .with_for_update()
         ).all()
         for trial in running:
-            requeue(trial)
+            requeue(session, trial.trial_id)
         return [trial.number for trial in running]

@@ -90,7 +90,7 @@ def sign_out(storage: SharedStorage, study_id: int, worker_id: str) -> None:
 @patient
 def present(storage: SharedStorage, study_id: int, lease: float) -> list[WorkerEntry]:
     """The workers heard of within one lease, by the database's clock, in the order of their ids."""
-    with storage.transaction() as session:
+    with storage.reading() as session:
         deadline = database_now(session) - timedelta(seconds=lease)
         return [entry for entry, seen in entries(session, study_id) if seen >= deadline]
 
@@ -98,7 +98,7 @@ def present(storage: SharedStorage, study_id: int, lease: float) -> list[WorkerE
 @patient
 def everyone(storage: SharedStorage, study_id: int) -> list[WorkerEntry]:
     """All entries, of silent workers too, in the order of their ids."""
-    with storage.transaction() as session:
+    with storage.reading() as session:
         return [entry for entry, _ in entries(session, study_id)]
 
 

@@ -101,9 +101,11 @@ class DistinctSampler(BaseSampler):
         if len(queued) == len(self._space):
             return queued
         study = StudyWithInfeasible(study)
-        trials = study.get_trials(deepcopy=False)
-        taken = {self._key(known_params(t)) for t in trials if t.number != trial.number}
         point = {**self._draw_from(self._inner, study, trial), **queued}
+        others = [t for t in study.get_trials(deepcopy=False) if t.number != trial.number]
+        if not any(self._has(other, point) for other in others):  # as nearly always
+            return point
+        taken = {self._key(known_params(other)) for other in others}
         for _ in range(_REDRAWS):
             if self._key(point) not in taken:
                 return point
@@ -161,6 +163,12 @@ class DistinctSampler(BaseSampler):
         left = [point for point in itertools.product(*listed) if point not in taken]
         names = [r.name for r in self._ranges]
         return dict(zip(names, random.Random(self._seed).choice(left), strict=True)) if left else None
+
+    def _has(self, trial: FrozenTrial, point: dict[str, Any]) -> bool:
+        """Whether a trial drew this point, or was queued with it."""
+        queued = trial.system_attrs.get("fixed_params", {})
+        params = trial.params
+        return all(params.get(name, queued.get(name)) == point[name] for name in self._space)
 
     def _key(self, params: dict[str, Any]) -> tuple[Any, ...]:
         return tuple(params.get(name) for name in self._space)

@@ -10,8 +10,9 @@ import contextlib
 import json
 import warnings
 from collections.abc import Callable, Container, Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import sqlalchemy
 from filelock import FileLock
@@ -24,24 +25,31 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from gloss_tune.errors import GlossTuneError
 from gloss_tune.logging import redact
+from gloss_tune.study.fence import holds, upsert_held
 from gloss_tune.study.history import read_by_key, read_news
 from gloss_tune.study.patience import Patience, patient
-from gloss_tune.study.upsert import upsert
+from gloss_tune.study.upsert import insert_new
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from sqlalchemy.orm import Session
 
+#: Option of a connection to an SQLite file, whose next transaction only reads.
+READS = {"gloss_tune_reads": True}
+_AUTOCOMMIT = {"isolation_level": "AUTOCOMMIT"}
 # any constant will do: it names our one advisory lock in a Postgres server
 _ADVISORY_LOCK = 0x676C6F7373
 
-# Statements are put together once: that takes longer than most of them run.
-_trials = models.TrialModel.__table__.c
 _user_attributes = models.TrialUserAttributeModel.__table__.c
-_LOCK = (
-    sqlalchemy.select(_trials.number, _trials.state)
+_trials: Any = models.TrialModel.__table__.c
+_studies: Any = models.StudyModel.__table__
+# Statements are put together once: that takes longer than most of them run.
+_STATE = sqlalchemy.select(_trials.state).where(_trials.trial_id == sqlalchemy.bindparam("trial"))
+_LOCK_STUDY = (
+    sqlalchemy.select(_studies.c.study_id)
+    .join(models.TrialModel, _trials.study_id == _studies.c.study_id)
     .where(_trials.trial_id == sqlalchemy.bindparam("trial"))
-    .with_for_update()
+    .with_for_update(key_share=True, of=_studies)
 )
 _ATTRIBUTE = sqlalchemy.select(_user_attributes.value_json).where(
     _user_attributes.trial_id == sqlalchemy.bindparam("trial"),
@@ -123,7 +131,7 @@ class SharedStorage(RDBStorage):
         reading a thousand of them for every draw takes longer than the draw. Trials are claimed in rising order, so
         that those left out come after all that the cache takes to be read.
         """
-        with self.transaction() as session:
+        with self.reading() as session:
             found = read_news(
                 session,
                 study_id,
@@ -149,7 +157,7 @@ class SharedStorage(RDBStorage):
     @patient
     def get_trial(self, trial_id: int) -> FrozenTrial:
         """As Optuna's, in half the time."""
-        with self.transaction() as session:
+        with self.reading() as session:
             found = read_by_key(session, [trial_id])
         if not found:
             raise KeyError(models.NOT_FOUND_MSG)
@@ -168,25 +176,29 @@ class SharedStorage(RDBStorage):
         attempt = self._held.get(trial_id)
         if attempt is None:
             super().check_trial_is_updatable(trial_id, trial_state)
-            return
-        self._check_held(self.scoped_session(), trial_id, attempt)
+        elif not holds(self.scoped_session(), trial_id, attempt):
+            self._lost(trial_id, attempt)
 
-    def _check_held(self, session: Session, trial_id: int, attempt: int) -> None:
-        """In two statements: the second must see what was committed while the first waited for the row's lock."""
-        locked = session.connection().execute(_LOCK, {"trial": trial_id}).one_or_none()
-        if (
-            locked is None
-            or locked.state != TrialState.RUNNING
-            or number_attribute(session, trial_id, "attempts") != attempt
-        ):
-            which = "" if locked is None else f" {locked.number}"
-            raise LeaseLostError(
-                f"The lease on trial{which} was lost (attempt {attempt}); its result is dropped"
-            )
+    def _check_updatable(self, session: Session, trial_id: int) -> None:
+        """The same where the state was not read yet; that of a trial that is held is not needed."""
+        state = TrialState.RUNNING
+        if trial_id not in self._held:
+            found = trial_state(session, trial_id)
+            if found is None:
+                raise KeyError(models.NOT_FOUND_MSG)
+            state = found
+        self.check_trial_is_updatable(trial_id, state)
+
+    def _lost(self, trial_id: int, attempt: int) -> NoReturn:
+        number = self.scoped_session().scalar(
+            sqlalchemy.select(models.TrialModel.number).where(models.TrialModel.trial_id == trial_id)
+        )
+        which = "" if number is None else f" {number}"
+        raise LeaseLostError(f"The lease on trial{which} was lost (attempt {attempt}); its result is dropped")
 
     @patient
     def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
-        """As Optuna's, in three statements instead of nine: a worker waits for it after every epoch."""
+        """As Optuna's, in one statement instead of nine: a worker waits for it after every epoch."""
         attempt = self._held.get(trial_id)
         if attempt is None:
             super().set_trial_intermediate_value(trial_id, step, intermediate_value)
@@ -199,21 +211,22 @@ class SharedStorage(RDBStorage):
             "intermediate_value": value,
             "intermediate_value_type": kind,
         }
-        with self.transaction() as session:
-            self._check_held(session, trial_id, attempt)
-            upsert(session, report, ("trial_id", "step"), [row])
+        self._write_held(report, ("trial_id", "step"), row, attempt)
 
     @patient
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
-        """As Optuna's, in three statements instead of five; samplers write one for every draw."""
+        """As Optuna's, in one statement instead of five; samplers write one for every draw."""
         attempt = self._held.get(trial_id)
         if attempt is None:
             super().set_trial_system_attr(trial_id, key, value)
             return
         row = {"trial_id": trial_id, "key": key, "value_json": json.dumps(value)}
-        with self.transaction() as session:
-            self._check_held(session, trial_id, attempt)
-            upsert(session, models.TrialSystemAttributeModel, ("trial_id", "key"), [row])
+        self._write_held(models.TrialSystemAttributeModel, ("trial_id", "key"), row, attempt)
+
+    def _write_held(self, model: Any, keys: tuple[str, ...], row: dict[str, Any], attempt: int) -> None:
+        with self.single_statement() as session:
+            if not upsert_held(session, model, keys, row, attempt):
+                self._lost(row["trial_id"], attempt)
 
     @patient
     def set_params(
@@ -234,44 +247,51 @@ class SharedStorage(RDBStorage):
         """
         trial = models.TrialModel
         internal = {name: space[name].to_internal_repr(value) for name, value in params.items()}
+        rows = [
+            {
+                "trial_id": trial_id,
+                "param_name": name,
+                "param_value": value,
+                "distribution_json": distribution_to_json(space[name]),
+            }
+            for name, value in internal.items()
+        ]
         with self.transaction() as session:
-            study_id = session.scalar(sqlalchemy.select(trial.study_id).where(trial.trial_id == trial_id))
             # one drawing at a time may look and write (SQLite: the transaction itself sees to that)
-            session.execute(
-                sqlalchemy.select(models.StudyModel.study_id)
-                .where(models.StudyModel.study_id == study_id)
-                .with_for_update(key_share=True)
-            )
+            study_id = session.connection().execute(_LOCK_STUDY, {"trial": trial_id}).scalar()
             same = sqlalchemy.select(trial.trial_id).where(
                 trial.study_id == study_id,
                 trial.trial_id != trial_id,
                 *(_has_param(name, value) for name, value in internal.items()),
             )
-            if distinct and session.scalar(same.limit(1)) is not None:
+            if distinct and session.connection().execute(same.limit(1)).first() is not None:
                 return False
-            param = models.TrialParamModel
-            has = session.scalars(sqlalchemy.select(param.param_name).where(param.trial_id == trial_id)).all()
-            new = [
-                {
-                    "trial_id": trial_id,
-                    "param_name": name,
-                    "param_value": value,
-                    "distribution_json": distribution_to_json(space[name]),
-                }
-                for name, value in internal.items()
-                if name not in has
-            ]
-            if new:
-                state: Any = session.scalar(sqlalchemy.select(trial.state).where(trial.trial_id == trial_id))
-                self.check_trial_is_updatable(trial_id, state)
-                upsert(session, param, ("trial_id", "param_name"), new)
+            self._check_updatable(session, trial_id)
+            insert_new(session, models.TrialParamModel, ("trial_id", "param_name"), rows)
         return True
 
-    @contextlib.contextmanager
-    def transaction(self) -> Iterator[Session]:
+    def transaction(self) -> AbstractContextManager[Session]:
         """One transaction on this thread's session: committed at the end, rolled back on any error."""
+        return self._session({})
+
+    def single_statement(self) -> AbstractContextManager[Session]:
+        """For one statement that writes: what opens and ends a transaction is not sent to the server."""
+        return self._session({} if self._file else _AUTOCOMMIT)
+
+    def reading(self) -> AbstractContextManager[Session]:
+        """For statements that only read.
+
+        On SQLite, they see one state and keep no writer waiting; on Postgres each sees what was committed before it, as
+        in a transaction of its default isolation, and nothing but the statements is sent to the server.
+        """
+        return self._session(READS if self._file else _AUTOCOMMIT)
+
+    @contextlib.contextmanager
+    def _session(self, options: dict[str, Any]) -> Iterator[Session]:
         session = self.scoped_session()
+        session.info.clear()
         try:
+            session.connection(execution_options=options)
             yield session
             session.commit()
         except BaseException:
@@ -307,6 +327,12 @@ for _name in (
     {*BaseStorage.__abstractmethods__, "get_best_trial"} - _NOT_REPEATABLE - vars(SharedStorage).keys()
 ):
     setattr(SharedStorage, _name, patient(getattr(RDBStorage, _name)))
+
+
+def trial_state(session: Session, trial_id: int) -> TrialState | None:
+    """A trial's state; None if there is no such trial."""
+    state: TrialState | None = session.connection().execute(_STATE, {"trial": trial_id}).scalar()
+    return state
 
 
 def number_attribute(session: Session, trial_id: int, key: str) -> int:

@@ -48,12 +48,13 @@ class LeaseKeeper:
         sign_out(self._opened.storage, self._opened.study_id, self._entry.id)
 
     def watch(self, claimed: Claim | None, device: str) -> None:
-        """From now on, keep this claim's lease; None between two trials."""
+        """From now on, keep this claim's lease; None between two trials, which the next beat tells the others."""
         with self._lock:
             self._claim, self._lost = claimed, False
             number = None if claimed is None else claimed.number
             self._entry = replace(self._entry, trial=number, epoch=0, speed=0.0, device=device)
-        sign_in(self._opened.storage, self._opened.study_id, self._entry)
+        if claimed is not None:
+            sign_in(self._opened.storage, self._opened.study_id, self._entry)
 
     def finished_epoch(self, epoch: int, speed: float) -> None:
         """Remember how far the trial is and how fast it trains (documents/s), for the next beat."""

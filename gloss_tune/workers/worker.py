@@ -197,6 +197,7 @@ class _Worker:
         """One trial; None if it did not end here (interrupted, or lost to another worker)."""
         again = "" if claimed.attempt == 1 else f" (attempt {claimed.attempt})"
         tracking: TrialTracking | None = None
+        told = False
         try:
             self._keeper.watch(claimed, self._device)
             runs, extra = self._prepare()
@@ -220,6 +221,7 @@ class _Worker:
                 self._upload(trial, ending)
                 self._keep_model(claimed, ending)
             tell(self._opened, trial, claimed, ending, time.monotonic() - started, extra)
+            told = True
             checkpoint.delete()
             tracking.end(ending.state.name.lower(), ending.value)
         except LeaseLostError:
@@ -232,8 +234,8 @@ class _Worker:
         finally:
             if tracking is not None:
                 tracking.close()
-            # a trial that was told is finished, and then this changes nothing
-            give_back(self._opened.storage, claimed)
+            if not told:
+                give_back(self._opened.storage, claimed)
             self._opened.storage.let_go(claimed.trial_id)
             self._keeper.watch(None, self._device)
             tidy(self._options.artifacts, self._opened)

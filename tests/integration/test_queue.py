@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -13,6 +14,7 @@ import sqlalchemy
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState
 
+from gloss_tune.study import queue
 from gloss_tune.study.budget import counts, create_study
 from gloss_tune.study.objective import Ending, ask, tell
 from gloss_tune.study.opened import OpenStudy
@@ -426,35 +428,43 @@ def test_the_holder_writes_freely(storage_url: str) -> None:
 
 
 @pytest.mark.postgres
-def test_a_late_report_that_waits_for_a_new_claim_is_refused(
-    postgres_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("write", ["report", "attribute", "finish", "renew"])
+def test_a_late_write_that_waits_for_a_new_claim_is_refused(postgres_url: str, write: str) -> None:
     """The row's lock is not enough: what is compared under it must not be older than the lock."""
     slow, late = make(postgres_url), join(postgres_url)
     claimed = claim(late.storage, late.study_id, "late")
     assert claimed is not None
-    give_back(late.storage, claimed)
-    about_to_commit, go_on = threading.Event(), threading.Event()
+    known = {"trial": claimed.trial_id}
+    writes: dict[str, Callable[[], object]] = {
+        "report": lambda: late.storage.set_trial_intermediate_value(claimed.trial_id, 1, 0.5),
+        "attribute": lambda: late.storage.set_trial_system_attr(claimed.trial_id, "key", 1),
+        "finish": lambda: queue.finish(late.storage, claimed, TrialState.COMPLETE, 0.5, {}),
+        "renew": lambda: renew(late.storage, claimed),
+    }
 
-    def sign_of_life(session: Any, trial_id: int) -> None:
-        session.flush()
-        about_to_commit.set()
-        assert go_on.wait(30)
+    def fails() -> bool:
+        try:
+            return writes[write]() is False
+        except LeaseLostError:
+            return True
 
-    with ThreadPoolExecutor(2) as pool:
-        monkeypatch.setattr("gloss_tune.study.queue.sign_of_life", sign_of_life)
-        second = pool.submit(claim, slow.storage, slow.study_id, "new")
-        assert about_to_commit.wait(30)
-        report = pool.submit(late.storage.set_trial_intermediate_value, claimed.trial_id, 1, 0.5)
+    with ThreadPoolExecutor(1) as pool, slow.storage.transaction() as session:
+        # reaped and claimed again at once, so that the trial runs before and after
+        session.execute(sqlalchemy.text("UPDATE trials SET state = state WHERE trial_id = :trial"), known)
+        changed = (
+            "UPDATE trial_user_attributes SET value_json = '2' WHERE trial_id = :trial AND key = 'attempts'"
+        )
+        assert session.execute(sqlalchemy.text(changed), known).rowcount == 1
+        written = pool.submit(fails)
         time.sleep(0.5)
-        assert not report.done()
-        go_on.set()
-        with pytest.raises(LeaseLostError):
-            report.result(30)
-        taken = second.result(30)
-    assert taken is not None
-    assert taken.attempt == 2
-    assert not trial_of(slow, 0).intermediate_values
+        assert not written.done()
+        session.commit()
+        assert written.result(30)
+    trial = trial_of(slow, 0)
+    assert trial.state == TrialState.RUNNING
+    assert trial.user_attrs["attempts"] == 2
+    assert not trial.intermediate_values
+    assert "key" not in trial.system_attrs
 
 
 # ── one at a time ──

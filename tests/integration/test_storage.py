@@ -393,14 +393,29 @@ def test_a_reader_does_not_wait_for_a_writer(tmp_path: Path) -> None:
     holder.close()
 
 
-def test_broken_postgres_connections_are_replaced(postgres_url: str) -> None:
-    opened = make(postgres_url)
-    assert counts(opened.storage, opened.study_id)
+def break_connections(url: str) -> None:
     execute(
-        postgres_url,
+        url,
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'gloss-tune' "
         "AND datname = current_database()",
     )
+
+
+def test_a_connection_that_broke_while_it_was_idle_is_replaced(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = make(postgres_url)
+    assert counts(opened.storage, opened.study_id)
+    break_connections(postgres_url)
+    monkeypatch.setattr("gloss_tune.study.storage._IDLE_SECONDS", 0.0)
+    assert claim(opened.storage, opened.study_id, "w") is not None
+
+
+def test_a_worker_waits_out_a_connection_that_broke_in_use(postgres_url: str) -> None:
+    opened = make(postgres_url)
+    opened.storage.be_patient(30.0, lambda: False, lease=60.0)
+    assert counts(opened.storage, opened.study_id)
+    break_connections(postgres_url)
     assert claim(opened.storage, opened.study_id, "w") is not None
 
 
