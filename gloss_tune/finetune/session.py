@@ -35,8 +35,10 @@ class Session:
     def run(self, config: FinetuneConfig, on_step: Callable[[], None] | None = None) -> Finetune:
         """A fine-tune from the encoder's first weights, which its first epoch restores from memory."""
         from gloss_tune.finetune.loop import Finetune
+        from gloss_tune.finetune.memory import return_free_memory
 
         encoder = self._loaded()
+        return_free_memory()
         return Finetune(
             config,
             self.tokens("train", config.max_length),

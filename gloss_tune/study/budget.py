@@ -16,9 +16,10 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState
 from sqlalchemy.exc import IntegrityError
 
+from gloss_tune.study.attributes import text_attribute
 from gloss_tune.study.patience import patient
 from gloss_tune.study.queue import Trial
-from gloss_tune.study.shared_storage import SharedStorage, text_attribute
+from gloss_tune.study.shared_storage import SharedStorage
 from gloss_tune.study.spec import StudySpec
 
 if TYPE_CHECKING:

@@ -19,9 +19,10 @@ import sqlalchemy
 from optuna.storages._rdb import models
 from optuna.trial import TrialState
 
+from gloss_tune.study.attributes import number_attribute, set_attributes, trial_state
 from gloss_tune.study.fence import holds
 from gloss_tune.study.patience import patient
-from gloss_tune.study.shared_storage import LeaseLostError, SharedStorage, number_attribute, trial_state
+from gloss_tune.study.shared_storage import LeaseLostError, SharedStorage
 from gloss_tune.study.upsert import upsert
 
 if TYPE_CHECKING:
@@ -291,12 +292,3 @@ def server_started(session: Session) -> datetime:
     assert started is not None
     naive: datetime = started.replace(tzinfo=None)
     return naive
-
-
-def set_attributes(session: Session, trial_id: int, attributes: Mapping[str, Any]) -> None:
-    """Write user attributes of a trial, each the only one of its key."""
-    rows = [
-        {"trial_id": trial_id, "key": key, "value_json": json.dumps(value)}
-        for key, value in attributes.items()
-    ]
-    upsert(session, _TrialAttribute, ("trial_id", "key"), rows)

@@ -13,6 +13,7 @@ from optuna.storages._rdb import models
 from optuna.trial import TrialState
 
 from gloss_tune.logging import logger
+from gloss_tune.study.attributes import number_attribute, set_attributes, text_attribute
 from gloss_tune.study.opened import OpenStudy
 from gloss_tune.study.patience import patient
 from gloss_tune.study.queue import (
@@ -25,11 +26,10 @@ from gloss_tune.study.queue import (
     renew_within,
     requeue,
     server_started,
-    set_attributes,
     sign_of_life,
 )
 from gloss_tune.study.roster import WorkerEntry, entries, everyone, strike_off, write_entry
-from gloss_tune.study.shared_storage import SharedStorage, number_attribute, text_attribute
+from gloss_tune.study.shared_storage import SharedStorage
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session

@@ -25,6 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from gloss_tune.errors import GlossTuneError
 from gloss_tune.logging import redact
+from gloss_tune.study.attributes import trial_state
 from gloss_tune.study.fence import holds, upsert_held
 from gloss_tune.study.history import read_by_key, read_news
 from gloss_tune.study.patience import Patience, patient
@@ -40,20 +41,14 @@ _AUTOCOMMIT = {"isolation_level": "AUTOCOMMIT"}
 # any constant will do: it names our one advisory lock in a Postgres server
 _ADVISORY_LOCK = 0x676C6F7373
 
-_user_attributes = models.TrialUserAttributeModel.__table__.c
 _trials: Any = models.TrialModel.__table__.c
 _studies: Any = models.StudyModel.__table__
-# Statements are put together once: that takes longer than most of them run.
-_STATE = sqlalchemy.select(_trials.state).where(_trials.trial_id == sqlalchemy.bindparam("trial"))
+# put together once: that takes longer than it runs
 _LOCK_STUDY = (
     sqlalchemy.select(_studies.c.study_id)
     .join(models.TrialModel, _trials.study_id == _studies.c.study_id)
     .where(_trials.trial_id == sqlalchemy.bindparam("trial"))
     .with_for_update(key_share=True, of=_studies)
-)
-_ATTRIBUTE = sqlalchemy.select(_user_attributes.value_json).where(
-    _user_attributes.trial_id == sqlalchemy.bindparam("trial"),
-    _user_attributes.key == sqlalchemy.bindparam("key"),
 )
 
 
@@ -327,28 +322,6 @@ for _name in (
     {*BaseStorage.__abstractmethods__, "get_best_trial"} - _NOT_REPEATABLE - vars(SharedStorage).keys()
 ):
     setattr(SharedStorage, _name, patient(getattr(RDBStorage, _name)))
-
-
-def trial_state(session: Session, trial_id: int) -> TrialState | None:
-    """A trial's state; None if there is no such trial."""
-    state: TrialState | None = session.connection().execute(_STATE, {"trial": trial_id}).scalar()
-    return state
-
-
-def number_attribute(session: Session, trial_id: int, key: str) -> int:
-    """A whole number among a trial's user attributes, such as ``attempts``; 0 where there is none."""
-    return int(_attribute(session, trial_id, key) or 0)
-
-
-def text_attribute(session: Session, trial_id: int, key: str) -> str | None:
-    """A text among a trial's user attributes, such as ``worker``; None where there is none."""
-    stored = _attribute(session, trial_id, key)
-    return None if stored is None else str(json.loads(stored))
-
-
-def _attribute(session: Session, trial_id: int, key: str) -> str | None:
-    stored: str | None = session.connection().execute(_ATTRIBUTE, {"trial": trial_id, "key": key}).scalar()
-    return stored
 
 
 @contextlib.contextmanager

@@ -59,6 +59,7 @@ class RealRuns:
 
     def run(self, config: FinetuneConfig, on_step: Callable[[], None]) -> FinetuneRun:
         """Start one fine-tune, which is then the latest."""
+        self.latest = None  # its memory is the next one's
         self.latest = self._session.run(config, on_step)
         return self.latest
 
