@@ -42,7 +42,8 @@ class CoreShare:
         """
         import torch
 
-        left = max(1, round(usable_cores() - self._others))
+        # others may as well use the machine's cores that this process may not: of a container, most
+        left = max(1, min(usable_cores(), round(machine_cores() - self._others)))
         threads = self._threads or max(1, left // workers_here)
         if threads != self._sharing:
             self._sharing = threads
@@ -52,5 +53,13 @@ class CoreShare:
 
 
 def usable_cores() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Processors that this process may use: by its affinity, and by its container's quota."""
+    from joblib import cpu_count
+
+    cores: int = cpu_count()
+    return cores
+
+
+def machine_cores() -> int:
+    """Processors of the whole machine, which the load average is about."""
+    return os.cpu_count() or 1

@@ -21,7 +21,7 @@ from gloss_tune.study.opened import OpenStudy
 from gloss_tune.study.roster import WorkerEntry
 from gloss_tune.wording import count, duration, size
 from gloss_tune.workers.artifacts.store import has_left_marker
-from gloss_tune.workers.cores import usable_cores
+from gloss_tune.workers.cores import machine_cores, usable_cores
 from gloss_tune.workers.doctor.checklist import Finding
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def look_at_cores(workers_here: int) -> Finding[None]:
         return Finding(f"{cores} usable")
     load = os.getloadavg()[0]
     found = f"{cores} usable, load average {load:.1f}"
-    if workers_here or load <= cores:
+    if workers_here or load <= machine_cores():
         return Finding(found)
     advice = "wait until they are done; a worker leaves busy cores alone and computes with one thread"
     return Finding(f"{found}: others keep all of them busy", "warning", advice)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -17,6 +19,7 @@ from gloss_tune.workers.cores import CoreShare
 def eight_idle_cores(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     before = torch.get_num_threads()
     monkeypatch.setattr(cores, "usable_cores", lambda: 8)
+    monkeypatch.setattr(cores, "machine_cores", lambda: 8)
     monkeypatch.setattr(os, "getloadavg", lambda: (0.0, 0.0, 0.0), raising=False)
     yield
     torch.set_num_threads(before)
@@ -55,3 +58,26 @@ def test_only_a_change_is_told(caplog: pytest.LogCaptureFixture) -> None:
         for workers in (8, 8, 2):
             share.share_cores(workers)
     assert caplog.messages == ["Computing on cuda:1 with 1 thread.", "Computing on cuda:1 with 4 threads."]
+
+
+def test_a_container_has_its_share_however_busy_the_rest_of_the_machine_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cores, "usable_cores", lambda: 4)
+    monkeypatch.setattr(cores, "machine_cores", lambda: 64)
+    for load, threads in ((50.0, 4), (61.0, 3), (90.0, 1)):
+        monkeypatch.setattr(os, "getloadavg", lambda load=load: (load, 0.0, 0.0), raising=False)
+        share = CoreShare("cpu", None)
+        share.look_at_load(1)
+        assert share.share_cores(1) == threads
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system knows no affinity")
+def test_cores_that_a_process_may_not_use_do_not_count() -> None:
+    source = """
+import os
+from gloss_tune.workers.cores import usable_cores
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+print(usable_cores())
+"""
+    assert subprocess.check_output([sys.executable, "-c", source], text=True) == "1\n"
