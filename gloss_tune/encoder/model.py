@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedTokenizerFast
 
+    from gloss_tune.encoder.modules import PlainModel
+
 #: model types that count positions from ``pad_token_id + 1``
 _SHIFTED_POSITIONS = ("roberta", "xlm-roberta", "camembert", "mpnet")
 
@@ -25,7 +27,7 @@ _SHIFTED_POSITIONS = ("roberta", "xlm-roberta", "camembert", "mpnet")
 class Encoder:
     """A loaded sentence encoder whose weights can be reset from memory. Build it with :meth:`load`."""
 
-    def __init__(self, model: SentenceTransformer, resolved: ResolvedEncoder) -> None:
+    def __init__(self, model: SentenceTransformer | PlainModel, resolved: ResolvedEncoder) -> None:
         from gloss_tune.encoder.dropout import replace_dropout
         from gloss_tune.encoder.lookup import replace_token_embedding
         from gloss_tune.encoder.passes import best_pass
@@ -52,11 +54,9 @@ class Encoder:
         Raises:
             EncoderError: the folder cannot be loaded, or the encoder takes fewer tokens than ``max_length``.
         """
-        from sentence_transformers import SentenceTransformer
-
         with _quiet_loading():
             try:
-                model = SentenceTransformer(str(resolved.path), device=device, local_files_only=True).float()
+                model = _loaded(resolved.path).float().to(device)
             except (OSError, ValueError, KeyError, ImportError) as error:
                 raise EncoderError(
                     f"An encoder must be loadable by sentence-transformers, got '{resolved.name}' at "
@@ -130,12 +130,49 @@ class Encoder:
         self.model.zero_grad(set_to_none=True)
 
     def save(self, folder: Path) -> None:
-        """Write a folder that ``SentenceTransformer(folder)`` and :func:`resolve_encoder` read."""
+        """Write a folder that ``SentenceTransformer(folder)`` and :func:`resolve_encoder` read.
+
+        Sentence-transformers writes it; of a plain encoder from the folder that this one was loaded from, with the
+        weights as they are now.
+
+        Raises:
+            OSError: the folder cannot be written, or the encoder's own is gone.
+        """
         with _quiet_loading():
-            self.model.save(str(folder), create_model_card=False)
+            self._whole().save(str(folder), create_model_card=False)
+
+    def _whole(self) -> SentenceTransformer:
+        from gloss_tune.encoder.modules import PlainModel
+
+        model = self.model
+        if not isinstance(model, PlainModel):
+            return model
+        whole = _sentence_transformer(self.resolved.path)
+        whole.to(model.transformer.dtype)
+        transformer: Any = whole[0]
+        transformer.auto_model.load_state_dict(model.transformer.state_dict())
+        whole.max_seq_length = model.max_seq_length
+        return whole
 
 
-def _longest_input(model: SentenceTransformer) -> int | None:
+def _loaded(folder: Path) -> SentenceTransformer | PlainModel:
+    from gloss_tune.encoder.plain import as_plain
+
+    plain = as_plain(folder)
+    if plain is None:
+        return _sentence_transformer(folder)
+    from gloss_tune.encoder.modules import load_plain
+
+    return load_plain(plain)
+
+
+def _sentence_transformer(folder: Path) -> SentenceTransformer:
+    from sentence_transformers import SentenceTransformer
+
+    return SentenceTransformer(str(folder), device="cpu", local_files_only=True)
+
+
+def _longest_input(model: SentenceTransformer | PlainModel) -> int | None:
     """Number of positions that the transformer has learned, where it says so."""
     config: Any = getattr(getattr(model[0], "auto_model", None), "config", None)
     positions = getattr(config, "max_position_embeddings", None)

@@ -43,15 +43,17 @@ def sqrt_distance_temperature(spec: StudySpec, dataset: TextDataset) -> float:
     """
     import torch
 
+    from gloss_tune.data import tokenize_texts
     from gloss_tune.encoder import Encoder, resolve_encoder
+    from gloss_tune.finetune.embedding import embed_split, head_input
+    from gloss_tune.finetune.precision import autocast
 
     texts = list(dataset.train.texts)
     step = max(1, len(texts) // _SAMPLE_DOCS)
     encoder = Encoder.load(resolve_encoder(spec.model), device="cpu", max_length=spec.longest_documents)
-    embeddings = encoder.model.encode(
-        texts[::step][:_SAMPLE_DOCS], convert_to_tensor=True, show_progress_bar=False
-    )
-    distances = torch.pdist(torch.nn.functional.normalize(embeddings, dim=1))
+    tokens = tokenize_texts(texts[::step][:_SAMPLE_DOCS], encoder.tokenizer, spec.longest_documents)
+    embeddings = embed_split(encoder, tokens, autocast("float32", encoder.device), lambda: None)
+    distances = torch.pdist(head_input(embeddings))
     return float(distances.median()) / 3
 
 

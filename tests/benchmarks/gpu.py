@@ -16,8 +16,10 @@ travels as a wheel::
 Encoders are made there, with random weights. The real MiniLM, 90 MB, travels in half precision, 45 MB, so that
 everything together stays below 64 MiB; ``--encoder minilm-half`` names it, and it computes in full precision as ever::
 
-    python -c "from gloss_tune.encoder import Encoder, resolve_encoder
-    Encoder.load(resolve_encoder('all-MiniLM-L6-v2')).model.half().save('minilm-half', create_model_card=False)"
+    python -c "from pathlib import Path; from gloss_tune.encoder import Encoder, resolve_encoder
+    encoder = Encoder.load(resolve_encoder('all-MiniLM-L6-v2'))
+    encoder.model.half()
+    encoder.save(Path('minilm-half'))"
 
 On a CPU only the miniature runs (``--quick``): it shows that the script works, its numbers say nothing.
 """

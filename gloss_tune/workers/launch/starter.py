@@ -34,7 +34,16 @@ _DRIVERS = {
     "sqlite": ["sqlalchemy.dialects.sqlite"],
     "postgresql": ["sqlalchemy.dialects.postgresql", "psycopg"],
 }
-_TRAINING = ["torch", "sentence_transformers", "gloss_tune.finetune.loop", "gloss_tune.workers.real"]
+# with what transformers imports late, for the most frequent of encoders
+_TRAINING = [
+    "torch",
+    "gloss_tune.encoder.modules",
+    "gloss_tune.encoder.lookup",
+    "gloss_tune.encoder.passes",
+    "transformers.models.bert.modeling_bert",
+    "gloss_tune.finetune.loop",
+    "gloss_tune.workers.real",
+]
 
 
 class StartAbandonedError(Exception):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
 from gloss_tune.encoder import Encoder, resolve_encoder
@@ -87,16 +88,23 @@ def test_what_cannot_do_without_padding_keeps_it(
 
 
 def test_the_encoder_works_as_ever_for_everyone_else(tmp_path: Path) -> None:
+    """With padding and a mask, as others call it, and in a folder that others load."""
     encoder = load(tmp_path / "ours", "Bert", {})
     encoder.save(tmp_path / "saved")
     assert "gloss" not in (tmp_path / "saved" / "config.json").read_text()
     texts = ["a1 b2 c3", "d4"]
+    expected = SentenceTransformer(str(tmp_path / "saved"), device="cpu").encode(
+        texts, convert_to_tensor=True
+    )
+    encoder.model.eval()
     rows = encoder.tokenizer(texts)["input_ids"]
-    expected = encoder.model.encode(texts, convert_to_tensor=True)
     ids = torch.tensor([token for row in rows for token in row])
+    padded = encoder.tokenizer(texts, padding=True, return_tensors="pt")
     with torch.no_grad():
         found = encoder.embed(ids, np.array([len(row) for row in rows]))
+        called = encoder.model(dict(padded))["sentence_embedding"]
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(called, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_dropout_and_the_token_table_are_ours(tmp_path: Path) -> None:
