@@ -34,8 +34,8 @@ class Checkpoint(Protocol):
     def resume(self, make_run: Callable[[], FinetuneRun]) -> tuple[FinetuneRun, list[EpochReport]]:
         """A run that stands where an earlier attempt stood, and the reports of the epochs before."""
 
-    def keep(self, run: FinetuneRun, reports: Sequence[EpochReport]) -> None:
-        """Remember where the run stands."""
+    def keep(self, run: FinetuneRun, reports: Sequence[EpochReport], *, last: bool) -> None:
+        """Remember where the run stands; ``last`` if the trial ends here, so that only a leaving worker needs it."""
 
 
 class Interrupted(GlossTuneError):
@@ -196,10 +196,12 @@ def _run_epochs(
             reports.append(report)
             trial.report(report.metrics[metric], step=report.epoch)
             on_epoch(report)
-            if checkpoint is not None:
-                checkpoint.keep(run, reports)
+            last = _is_last(report, run, config)
             # after the last epoch there is nothing left to save, and the trial is as whole as any
-            if not _is_last(report, run, config) and _should_prune(opened, trial):
+            pruned = not last and _should_prune(opened, trial)
+            if checkpoint is not None:
+                checkpoint.keep(run, reports, last=last or pruned)
+            if pruned:
                 return True
     finally:
         close = getattr(epochs, "close", None)

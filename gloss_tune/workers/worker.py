@@ -28,7 +28,7 @@ from gloss_tune.study.roster import WorkerEntry, sign_out
 from gloss_tune.study.shared_storage import LeaseLostError
 from gloss_tune.study.space import Value
 from gloss_tune.wording import count
-from gloss_tune.workers.artifacts.checkpoints import TrialCheckpoint
+from gloss_tune.workers.artifacts.checkpoints import SavingCost, TrialCheckpoint
 from gloss_tune.workers.artifacts.models import drop_model, keep_model
 from gloss_tune.workers.artifacts.store import leave_marker, upload_confusion, upload_epochs
 from gloss_tune.workers.artifacts.tidy import tidy
@@ -119,6 +119,7 @@ class _Worker:
         self._entry = WorkerEntry(self.id, me.host, me.pid, self._device, machine=me.machine)
         self._keeper = LeaseKeeper(opened, self._entry)
         self._waits = False
+        self._saving = SavingCost()
         opened.storage.be_patient(
             _PATIENCE_SECONDS, lambda: self._shutdown.must_leave, lease=opened.spec.lease
         )
@@ -202,7 +203,11 @@ class _Worker:
             self._keeper.watch(claimed, self._device)
             runs, extra = self._prepare()
             checkpoint = TrialCheckpoint(
-                self._options.artifacts, self._opened.files, claimed, urgent=lambda: self._shutdown.requested
+                self._options.artifacts,
+                self._opened.files,
+                claimed,
+                urgent=lambda: self._shutdown.requested,
+                cost=self._saving,
             )
             self._shutdown.trial_begins()
             started = time.monotonic()

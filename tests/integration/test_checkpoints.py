@@ -16,13 +16,13 @@ from gloss_tune.errors import InputError
 from gloss_tune.finetune.config import EpochReport, FinetuneConfig
 from gloss_tune.finetune.rehearsal import Rehearsal
 from gloss_tune.study.budget import create_study
-from gloss_tune.study.objective import Ending, ask, tell
+from gloss_tune.study.objective import Ending, ask, run_trial, tell
 from gloss_tune.study.opened import open_study
 from gloss_tune.study.queue import Claim, claim, give_back
 from gloss_tune.study.reading import trials as read_trials
 from gloss_tune.workers import worker as worker_module
 from gloss_tune.workers.artifacts import checkpoints as checkpoints_module
-from gloss_tune.workers.artifacts.checkpoints import TrialCheckpoint, delete_left_overs
+from gloss_tune.workers.artifacts.checkpoints import SavingCost, TrialCheckpoint, delete_left_overs
 from gloss_tune.workers.signals import StopFlag
 from gloss_tune.workers.worker import WorkerOptions, work
 from tests.disks import no_file_larger_than
@@ -76,6 +76,49 @@ def test_what_repeating_costs_little_is_written_only_before_leaving(
     assert there(tmp_path) == []
     leaving.append(15)
     run_for(2, checkpoint)
+    assert there(tmp_path) == ["trial-0.attempt-1.ckpt"]
+
+
+def test_a_trial_that_ends_leaves_no_checkpoint_unless_its_worker_must_go(tmp_path: Path) -> None:
+    run, reports = Rehearsal(CONFIG), []
+    reports.append(next(run.epochs()))
+    leaving: list[int] = []
+    checkpoint = TrialCheckpoint(tmp_path, FILES, Claim(1, 0, 1), urgent=lambda: bool(leaving))
+    checkpoint.keep(run, reports, last=True)
+    assert there(tmp_path) == []
+    leaving.append(15)
+    checkpoint.keep(run, reports, last=True)
+    assert there(tmp_path) == ["trial-0.attempt-1.ckpt"]
+
+
+def test_a_worker_writes_none_during_its_trials_last_epoch(tmp_path: Path) -> None:
+    kept: list[tuple[int, bool]] = []
+
+    class Watching(TrialCheckpoint):
+        def keep(self, run: Any, reports: Any, *, last: bool = False) -> None:
+            kept.append((reports[-1].epoch, last))
+
+    opened = make(f"sqlite:///{tmp_path}/study.db", trials=1)
+    claimed = claim(opened.storage, opened.study_id, "worker")
+    assert claimed is not None
+    trial, params = ask(opened, claimed)
+    checkpoint = Watching(tmp_path, opened.files, claimed)
+    ending = run_trial(opened, trial, params, Rehearsal, lambda report: None, checkpoint)
+    epochs = len(ending.reports)
+    assert epochs > 1
+    assert kept == [(epoch, epoch == epochs) for epoch in range(1, epochs + 1)]
+
+
+def test_what_a_checkpoint_costs_is_known_to_the_next_trial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoints_module, "_WORK_PER_SAVING", 20.0)
+    cost = SavingCost()
+    run_for(1, TrialCheckpoint(tmp_path, FILES, Claim(1, 0, 1), cost=cost))
+    assert cost.seconds > 0.0
+    assert there(tmp_path) == ["trial-0.attempt-1.ckpt"]
+    cost.seconds = 1000.0
+    run_for(2, TrialCheckpoint(tmp_path, FILES, Claim(2, 1, 1), cost=cost))
     assert there(tmp_path) == ["trial-0.attempt-1.ckpt"]
 
 

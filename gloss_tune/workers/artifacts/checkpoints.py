@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from gloss_tune.finetune import (
@@ -25,6 +25,17 @@ _SHORTEST_SECONDS = 1.0
 _WORK_PER_SAVING = 20.0
 
 
+@dataclass
+class SavingCost:
+    """What writing a checkpoint takes.
+
+    Args:
+        seconds: of the last one; 0 before the first.
+    """
+
+    seconds: float = 0.0
+
+
 class TrialCheckpoint:
     """At most one file per trial, which is deleted when the trial ends.
 
@@ -36,17 +47,23 @@ class TrialCheckpoint:
         study: what the study's files are called.
         claimed: the trial.
         urgent: whether the worker is about to leave, so that the next epoch's state is worth any cost.
+        cost: known from the worker's trials before, and corrected here.
     """
 
     def __init__(
-        self, artifacts: Path, study: str, claimed: Claim, urgent: Callable[[], bool] = lambda: False
+        self,
+        artifacts: Path,
+        study: str,
+        claimed: Claim,
+        urgent: Callable[[], bool] = lambda: False,
+        cost: SavingCost | None = None,
     ) -> None:
         self._folder = artifacts / CHECKPOINTS / study
         self._number = claimed.number
         self._attempt = claimed.attempt
         self._urgent = urgent
         self._since = time.monotonic()
-        self._cost = 0.0
+        self._cost = cost or SavingCost()
 
     def resume(self, make_run: Callable[[], FinetuneRun]) -> tuple[FinetuneRun, list[EpochReport]]:
         """A run that stands where an earlier attempt stood, or a fresh one where there is no whole checkpoint.
@@ -79,11 +96,17 @@ class TrialCheckpoint:
             return run, reports
         return make_run(), []
 
-    def keep(self, run: FinetuneRun, reports: Sequence[EpochReport]) -> None:
-        """Write where ``run`` stands, if enough work was done since the last time."""
+    def keep(self, run: FinetuneRun, reports: Sequence[EpochReport], *, last: bool = False) -> None:
+        """Write where ``run`` stands, if enough work was done since the last time and more is to come.
+
+        Args:
+            run: between two epochs.
+            reports: of all its epochs so far.
+            last: whether the trial ends with this epoch.
+        """
         start = time.monotonic()
-        worth_it = start - self._since >= max(_SHORTEST_SECONDS, _WORK_PER_SAVING * self._cost)
-        if not worth_it and not self._urgent():
+        worth_it = start - self._since >= max(_SHORTEST_SECONDS, _WORK_PER_SAVING * self._cost.seconds)
+        if (last or not worth_it) and not self._urgent():
             return
         path = self._folder / f"trial-{self._number}.attempt-{self._attempt}.ckpt"
         state = {"run": run.state_dict(), "reports": [asdict(report) for report in reports]}
@@ -98,7 +121,7 @@ class TrialCheckpoint:
             for superseded in self._whole()[1:]:
                 remove(superseded.path)
         self._since = time.monotonic()
-        self._cost = self._since - start
+        self._cost.seconds = self._since - start
 
     def delete(self) -> None:
         """Remove what is left of the trial's checkpoints, unfinished ones too: the trial has ended."""
