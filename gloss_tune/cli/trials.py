@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gloss_tune.cli.options import DEFAULT_STORAGE, Storage, Study, emit, to_json
+from gloss_tune.cli.options import DEFAULT_STORAGE, Storage, Study, emit, rows_to_json
 from gloss_tune.cli.tables import print_table
 
 
@@ -66,7 +66,7 @@ def trials(
         raise InputError("A table is for reading; choose --format json, csv or parquet with --output")
     rows = select(read_trials(open_study(storage, study, read_only=True)), where or [], sort, limit)
     if format is TrialsFormat.json:
-        emit(to_json(rows), output)
+        emit(rows_to_json(rows), output)
     elif format is TrialsFormat.table:
         print_trials(rows)
     else:

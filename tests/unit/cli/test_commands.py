@@ -15,7 +15,7 @@ import yaml
 from gloss_tune.cli import app
 from gloss_tune.cli.dashboard import read_only
 from gloss_tune.cli.export import ExportFormat, render
-from gloss_tune.cli.options import emit, to_json
+from gloss_tune.cli.options import emit, rows_to_json, to_json
 from gloss_tune.cli.spec_options import resolve, to_flags
 from gloss_tune.cli.tables import print_table, shown
 from gloss_tune.cli.writing import write_whole
@@ -163,6 +163,14 @@ def test_json_holds_no_numbers_that_json_cannot_hold() -> None:
     assert "NaN" not in text
     assert "Infinity" not in text
     assert "ü" in text
+
+
+def test_rows_of_json_stand_on_a_line_each() -> None:
+    rows = [{"a": 1.5, "b": "ü\n"}, {"a": math.nan, "b": [None, math.inf]}]
+    text = rows_to_json(rows)
+    assert json.loads(text) == [rows[0], {"a": None, "b": [None, None]}]
+    assert len(text.splitlines()) == 4
+    assert json.loads(rows_to_json([])) == []
 
 
 def test_formats_keep_every_bit() -> None:
