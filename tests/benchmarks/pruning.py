@@ -127,7 +127,10 @@ def replay(curves: Sequence[Curve], spec: StudySpec | None, seed: int) -> Replay
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     pruner = optuna.pruners.NopPruner() if spec is None else build_pruner(spec)
     study = optuna.create_study(
-        direction="maximize", pruner=pruner, sampler=optuna.samplers.RandomSampler(seed=0)
+        study_name=f"replay-{seed}",
+        direction="maximize",
+        pruner=pruner,
+        sampler=optuna.samplers.RandomSampler(seed=0),
     )
     costs, bests, paid, best = [], [], 0, float("-inf")
     for curve in curves:

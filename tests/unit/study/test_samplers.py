@@ -180,16 +180,18 @@ def test_pruners_by_name(name: str, kind: type) -> None:
     assert type(build_pruner(spec_of(pruner=name))) is kind
 
 
+@pytest.mark.parametrize("pruner", ["median", "hyperband"])
 @pytest.mark.parametrize(("epochs", "first"), [(6, 3), (10, 5), (1, 1)])
-def test_the_median_judges_from_the_middle_of_a_run_on(epochs: int, first: int) -> None:
+def test_a_pruner_judges_from_the_middle_of_a_run_on(pruner: str, epochs: int, first: int) -> None:
     """A trial worse than all others from the start is let run until then."""
     study = optuna.create_study(
-        direction="maximize", pruner=build_pruner(spec_of(pruner="median", train={"epochs": epochs}))
+        direction="maximize", pruner=build_pruner(spec_of(pruner=pruner, train={"epochs": epochs}))
     )
     for _ in range(6):
         good = study.ask()
         for epoch in range(1, epochs + 1):
             good.report(0.9, epoch)
+            assert not good.should_prune()
         study.tell(good, 0.9)
     poor = study.ask()
     judged = []
