@@ -16,7 +16,8 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
 from gloss_tune.encoder.dropout import draw_kept
-from gloss_tune.encoder.layout import Layout, Run
+from gloss_tune.encoder.layout import Layout
+from gloss_tune.encoder.runs import Run, lanes, put_back, rectangle
 
 NAME = "gloss_tune_packed"
 # What a layer may say beside its tensors without asking for another attention than the plain one.
@@ -104,9 +105,8 @@ def _in_runs(
     query: Tensor, key: Tensor, value: Tensor, layout: Layout, scale: float, dropout: float
 ) -> Tensor:
     """Run by run, each small enough for the caches; with its own gradient, which pads and cuts without sums."""
-    output: Tensor = _RunAttention.apply(  # type: ignore[no-untyped-call]
-        query, key, value, layout.runs, scale, dropout
-    )
+    runs = layout.runs(lanes(query.dtype))
+    output: Tensor = _RunAttention.apply(query, key, value, runs, scale, dropout)  # type: ignore[no-untyped-call]
     return output
 
 
@@ -122,14 +122,14 @@ class _RunAttention(torch.autograd.Function):
         keep_scale = 1.0
         with torch.autocast("cpu", enabled=False):
             for run in runs:
-                q, k, v = (_rectangle(tensor[run.tokens], run) for tensor in (query, key, value))
+                q, k, v = _rectangles(query, key, value, run)
                 weights = _weights(q, k, run, scale)
                 kept = None
                 dropped = weights
                 if dropout > 0.0:
                     kept, keep_scale = draw_kept(weights.shape, dropout)
                     dropped = kept.to(weights.dtype).mul_(weights).mul_(keep_scale)
-                output[run.tokens] = _flat(torch.bmm(dropped, v), run, query.shape[1])
+                put_back(torch.bmm(dropped, v), run, output)
                 saved.extend((weights, kept))
         ctx.save_for_backward(query, key, value, *saved)
         ctx.runs, ctx.scale, ctx.keep_scale = runs, scale, keep_scale
@@ -139,11 +139,10 @@ class _RunAttention(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value, *saved = ctx.saved_tensors
         gradients = tuple(torch.empty(tensor.shape, dtype=tensor.dtype) for tensor in (query, key, value))
-        heads = query.shape[1]
         with torch.autocast("cpu", enabled=False):
             for run, weights, kept in zip(ctx.runs, saved[::2], saved[1::2], strict=True):
-                q, k, v = (_rectangle(tensor[run.tokens], run) for tensor in (query, key, value))
-                of_output = _rectangle(gradient[run.tokens], run)
+                q, k, v = _rectangles(query, key, value, run)
+                of_output = rectangle(gradient, run, run.query_tokens, run.queries, zero=run.padding)
                 of_weights = torch.bmm(of_output, v.transpose(1, 2))
                 dropped = weights
                 if kept is not None:
@@ -157,33 +156,23 @@ class _RunAttention(torch.autograd.Function):
                 of_query = torch.bmm(of_scores, k)
                 of_key = torch.bmm(of_scores.transpose(1, 2), q)
                 for whole, part in zip(gradients, (of_query, of_key, of_value), strict=True):
-                    whole[run.tokens] = _flat(part, run, heads)
+                    put_back(part, run, whole)
         return *gradients, None, None, None
 
 
+def _rectangles(query: Tensor, key: Tensor, value: Tensor, run: Run) -> tuple[Tensor, Tensor, Tensor]:
+    """Q (b · H, L, d), K and V (b · H, K, d); padding repeats a token, which masks and weights of 0 then hide."""
+    return (
+        rectangle(query, run, run.query_tokens, run.queries),
+        rectangle(key, run, run.key_tokens, run.keys),
+        rectangle(value, run, run.key_tokens, run.keys),
+    )
+
+
 def _weights(query: Tensor, key: Tensor, run: Run, scale: float) -> Tensor:
-    """Attention's weights (b · H, L, L); those on padding are 0."""
+    """Attention's weights (b · H, L, K); those on padding are 0."""
     scores = torch.bmm(query, key.transpose(1, 2)).mul_(scale)
-    if run.bias is not None:
-        by_document = scores.view(run.documents, -1, run.longest)  # (b, H · L, L)
-        by_document.add_(run.bias.to(scores.dtype))
+    by_document = scores.view(run.documents, -1, run.keys)  # (b, H · L, K)
+    for start, stop, real in run.masked:
+        by_document[start:stop, :, real:] = float("-inf")
     return scores.softmax(-1)
-
-
-def _rectangle(tokens: Tensor, run: Run) -> Tensor:
-    """A run's tokens (T of the run, H, d) as (b · H, L, d), zeros on padding."""
-    heads, width = tokens.shape[1:]
-    if run.real is not None:
-        padded = tokens.new_zeros(run.documents * run.longest, heads, width)
-        padded[run.real] = tokens
-        tokens = padded
-    by_document = tokens.view(run.documents, run.longest, heads, width).transpose(1, 2)
-    return by_document.reshape(run.documents * heads, run.longest, width)
-
-
-def _flat(rectangle: Tensor, run: Run, heads: int) -> Tensor:
-    """Back from (b · H, L, d) to the run's tokens (T of the run, H, d)."""
-    width = rectangle.shape[-1]
-    by_document = rectangle.view(run.documents, heads, run.longest, width).transpose(1, 2)
-    flat = by_document.reshape(run.documents * run.longest, heads, width)
-    return flat if run.real is None else flat[run.real]

@@ -1,9 +1,7 @@
-"""Documents laid end to end: where each one is, and which ones attention computes together."""
+"""Documents laid end to end, and where each one is."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -12,29 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-# Documents that attention computes together are padded to their longest: at least so long is each of them …
-_SHORTEST = 0.75
-# … and so many scores of one head have they at most, which a core's cache holds for all heads.
-_SCORES = 1 << 16
-
-
-@dataclass(frozen=True)
-class Run:
-    """Documents of similar length, one after the other, that attention sees as one rectangle.
-
-    Args:
-        tokens: where they lie among all tokens.
-        documents: b.
-        longest: L.
-        real: int64, where in the rectangle (b · L) the real tokens are, in their order; None if all are.
-        bias: float32 (b, 1, L), 0 for a real token, minus infinity for padding; None if there is none.
-    """
-
-    tokens: slice
-    documents: int
-    longest: int
-    real: Tensor | None
-    bias: Tensor | None
+from gloss_tune.encoder.runs import Run, cut
 
 
 class Layout:
@@ -50,6 +26,7 @@ class Layout:
         self.device = device
         self.longest = int(lengths[0])
         self.shortest = int(lengths[-1])
+        self._runs: dict[int, list[Run]] = {}
 
     @cached_property
     def offsets(self) -> NDArray[np.int64]:
@@ -67,10 +44,11 @@ class Layout:
         total = int(self.offsets[-1])
         return from_numpy(np.arange(total) - np.repeat(self.offsets[:-1], self.lengths), self.device)
 
-    @cached_property
-    def runs(self) -> list[Run]:
-        """All documents, cut for attention on a CPU."""
-        return [self._run(documents) for documents in _similar(self.lengths)]
+    def runs(self, lanes: int) -> list[Run]:
+        """All documents, cut for attention on a CPU; see :func:`gloss_tune.encoder.runs.cut`."""
+        if lanes not in self._runs:
+            self._runs[lanes] = cut(self.lengths, self.offsets, lanes)
+        return self._runs[lanes]
 
     def filled(self) -> Layout:
         """With documents that nobody asked for at the end, so that few totals of tokens occur: see :func:`_rounded`."""
@@ -88,22 +66,6 @@ class Layout:
         padded = states.new_zeros(mask.size, states.shape[1]).index_copy(0, place, states)
         return padded.view(*mask.shape, -1), from_numpy(mask.astype(np.int64), self.device)
 
-    def _run(self, documents: slice) -> Run:
-        tokens = slice(int(self.offsets[documents.start]), int(self.offsets[documents.stop]))
-        lengths = self.lengths[documents]
-        count, longest = len(lengths), int(lengths[0])
-        if lengths[-1] == longest:
-            return Run(tokens, count, longest, None, None)
-        mask = np.arange(longest) < lengths[:, None]
-        bias = np.where(mask, np.float32(0), np.float32(-np.inf))[:, None]
-        return Run(
-            tokens,
-            count,
-            longest,
-            from_numpy(np.flatnonzero(mask), self.device),
-            from_numpy(bias, self.device),
-        )
-
 
 def _rounded(tokens: int) -> int:
     """A total a little higher, at most by a 32nd or by 7.
@@ -113,16 +75,6 @@ def _rounded(tokens: int) -> int:
     """
     step = max(8, 1 << max(tokens // 32, 1).bit_length() - 1)
     return -(-tokens // step) * step
-
-
-def _similar(lengths: NDArray[np.int64]) -> Iterator[slice]:
-    start = 0
-    while start < len(lengths):
-        longest = int(lengths[start])
-        similar = int(np.searchsorted(-lengths, -_SHORTEST * longest, side="right"))
-        stop = min(similar, start + max(1, _SCORES // longest**2))
-        yield slice(start, stop)
-        start = stop
 
 
 def from_numpy(array: NDArray[Any], device: torch.device) -> Tensor:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gloss_tune.encoder import attention, layout
+from gloss_tune.encoder import attention, runs
 from gloss_tune.encoder.layout import Layout
 
 HEADS, WIDTH = 2, 4
@@ -41,7 +41,7 @@ def one_by_one(tensors: list[Tensor], scale: float = WIDTH**-0.5) -> Tensor:
 @pytest.fixture(params=["many scores", "few scores"])
 def _cut(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "few scores":
-        monkeypatch.setattr(layout, "_SCORES", 100)
+        monkeypatch.setattr(runs, "_SCORES", 100)
 
 
 @pytest.mark.usefixtures("_cut")
@@ -117,11 +117,30 @@ def test_what_is_not_plain_attention_is_refused(module: nn.Module, wishes: dict[
         attention.attention_forward(module, *qkv(), None, layout=Layout(LENGTHS, CPU), **wishes)
 
 
-def test_runs_hold_every_document_once_with_little_padding() -> None:
+@pytest.mark.parametrize("lanes", [1, 16, 32])
+def test_runs_hold_every_document_once_with_little_padding(lanes: int) -> None:
     lengths = np.sort(np.random.default_rng(0).integers(1, 128, size=200))[::-1].copy()
-    runs = Layout(lengths, CPU).runs
-    assert sum(run.documents for run in runs) == 200
-    assert [run.tokens.start for run in runs[1:]] == [run.tokens.stop for run in runs[:-1]]
-    assert runs[-1].tokens.stop == lengths.sum()
-    assert sum(run.documents * run.longest for run in runs) < 1.3 * lengths.sum()
-    assert max(run.documents * run.longest**2 for run in runs) <= layout._SCORES
+    cut = Layout(lengths, CPU).runs(lanes)
+    assert sum(run.documents for run in cut) == 200
+    assert [run.tokens.start for run in cut[1:]] == [run.tokens.stop for run in cut[:-1]]
+    assert cut[-1].tokens.stop == lengths.sum()
+    assert sum(run.documents * run.queries for run in cut) < 1.3 * lengths.sum()
+    assert max(run.documents * run.queries * run.keys for run in cut) <= runs._SCORES
+    assert all(run.keys == max(run.queries, lanes) for run in cut)
+
+
+@pytest.mark.parametrize("lanes", [1, 4, 32])
+def test_keys_that_fill_a_vector_change_nothing(lanes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attention, "lanes", lambda dtype: lanes)
+    weights = torch.randn(1, int(LENGTHS.sum()), HEADS, WIDTH, dtype=torch.float64)
+    ours, theirs = qkv(6), qkv(6)
+    found, expected = packed(ours), one_by_one(theirs)
+    torch.testing.assert_close(found, expected)
+    (found * weights).sum().backward()
+    (expected * weights).sum().backward()
+    for our, their in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(our.grad, their.grad)
+
+
+def test_a_vector_holds_fewer_wide_numbers() -> None:
+    assert runs.lanes(torch.bfloat16) == 2 * runs.lanes(torch.float32) >= 8
