@@ -54,10 +54,13 @@ class Encoder:
         Raises:
             EncoderError: the folder cannot be loaded, or the encoder takes fewer tokens than ``max_length``.
         """
+        from safetensors import SafetensorError
+
         with _quiet_loading():
             try:
-                model = _loaded(resolved.path).float().to(device)
-            except (OSError, ValueError, KeyError, ImportError) as error:
+                model = _loaded(resolved.path).float()
+            # RuntimeError: weights of other shapes than the configuration says
+            except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
                 raise EncoderError(
                     f"An encoder must be loadable by sentence-transformers, got '{resolved.name}' at "
                     f"{resolved.path}: {error}; check the folder or choose another encoder"
@@ -69,7 +72,7 @@ class Encoder:
                 f"got {max_length}; lower max_length or choose another encoder"
             )
         model.max_seq_length = max_length
-        return cls(model, resolved)
+        return cls(model.to(device), resolved)
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerFast:

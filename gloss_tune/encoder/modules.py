@@ -45,7 +45,7 @@ class Pooling(nn.Module):
         if self.mode == "cls":
             return states[:, 0]
         if self.mode == "max":
-            return states.masked_fill(mask == 0, float("-inf")).amax(dim=1)
+            return states.masked_fill(mask == 0, float("-inf")).max(dim=1).values
         half = states.dtype in (torch.float16, torch.bfloat16)
         total = (states * mask).sum(dim=1, dtype=torch.float32 if half else states.dtype)
         return (total / mask.sum(dim=1)).to(states.dtype)
@@ -91,7 +91,7 @@ def load_plain(plain: PlainEncoder) -> PlainModel:
     """Load a plain encoder onto the CPU, in the precision of its file.
 
     Raises:
-        OSError, ValueError, KeyError, ImportError, RuntimeError: transformers cannot load the folder.
+        OSError, ValueError, KeyError, ImportError: transformers cannot load the folder.
     """
     model = AutoModel.from_pretrained(plain.folder, local_files_only=True)
     tokenizer: Any = AutoTokenizer.from_pretrained(plain.folder, local_files_only=True)

@@ -57,8 +57,11 @@ def as_plain(folder: Path) -> PlainEncoder | None:
         if modules is None:
             found = PlainEncoder(folder, "mean")  # sentence-transformers' choice where nothing is said
         else:
-            kinds = [module["type"].rpartition(".")[2] for module in modules]
+            types = [module["type"] for module in modules]
+            kinds = [kind.rpartition(".")[2] for kind in types]
             if kinds not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]):
+                return None
+            if not all(kind.startswith("sentence_transformers.") for kind in types):
                 return None
             pooling = _pooling(_json(folder / modules[1]["path"] / "config.json"))
             if pooling is None:

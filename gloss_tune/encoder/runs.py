@@ -111,9 +111,7 @@ def _run(lengths: NDArray[np.int64], offsets: NDArray[np.int64], documents: slic
     ragged = bool(own[-1] < queries)
     changes = [0, *(np.flatnonzero(np.diff(own)) + 1).tolist(), len(own)]
     masked = [
-        (start, stop, int(own[start]))
-        for start, stop in itertools.pairwise(changes)
-        if own[start] < keys
+        (start, stop, int(own[start])) for start, stop in itertools.pairwise(changes) if own[start] < keys
     ]
     return Run(
         slice(int(starts[0]), int(offsets[documents.stop])),

@@ -115,6 +115,19 @@ def test_weights_that_cannot_be_loaded_are_refused(folder: Path, tmp_path: Path)
         Encoder.load(resolve_encoder(str(copy)))
 
 
+@pytest.mark.parametrize("damage", ["cut off", "other shapes"])
+def test_damaged_weights_are_refused(folder: Path, tmp_path: Path, damage: str) -> None:
+    copy = Path(shutil.copytree(folder, tmp_path / "copy"))
+    if damage == "cut off":
+        weights = (copy / "model.safetensors").read_bytes()
+        (copy / "model.safetensors").write_bytes(weights[: len(weights) // 2])
+    else:
+        config = json.loads((copy / "config.json").read_text())
+        (copy / "config.json").write_text(json.dumps({**config, "intermediate_size": 48}))
+    with pytest.raises(EncoderError, match="loadable by sentence-transformers"):
+        Encoder.load(resolve_encoder(str(copy)))
+
+
 def test_names_come_from_the_local_hub_cache(folder: Path, hub_cache: Path) -> None:
     full = put_into_cache(hub_cache, "some/encoder", folder)
     bare = put_into_cache(hub_cache, "sentence-transformers/bare", folder)
