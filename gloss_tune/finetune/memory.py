@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 import torch
@@ -35,8 +36,20 @@ def peak_memory_mb(device: torch.device) -> float:
     """Most memory so far: of torch on a GPU since ``reset_peak_memory``, of this process on a CPU, in MiB."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / _MEBIBYTE
+    high_water = _high_water_kib()
+    if high_water is not None:
+        return high_water / 1024
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / _MEBIBYTE
+
+
+def _high_water_kib() -> int | None:
+    """Linux's own mark; ``ru_maxrss`` there also has what the process that started this one held at that time."""
+    try:
+        with Path("/proc/self/status").open(encoding="utf-8") as status:
+            return next((int(line.split()[1]) for line in status if line.startswith("VmHWM:")), None)
+    except OSError:
+        return None
 
 
 def reset_peak_memory(device: torch.device) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from gloss_tune.encoder import resolve_encoder
 from gloss_tune.finetune import FinetuneConfig, gradients
+from gloss_tune.finetune.memory import peak_memory_mb
 from gloss_tune.finetune.session import Session
 from tests.benchmarks.table import Row
 from tests.benchmarks.training import MAX_LENGTH, MODEL, dataset
@@ -96,7 +96,7 @@ def _one_batch_size(batch: int, documents: int) -> dict[str, float]:
     run = session.run(FinetuneConfig(epochs=2, batch_size=batch, max_length=MAX_LENGTH))
     for report in run.epochs():
         rates.append(report.metrics["train_docs_per_second"])
-    return {"peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "rate": rates[-1]}
+    return {"peak": peak_memory_mb(torch.device("cpu")), "rate": rates[-1]}
 
 
 def _many_trials(trials: int) -> dict[str, list[float]]:

@@ -1,4 +1,5 @@
 import ctypes
+import subprocess
 import sys
 import weakref
 from pathlib import Path
@@ -41,6 +42,19 @@ def test_peak_memory_is_the_high_water_mark_in_mebibytes() -> None:
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     kibibytes = int(status["VmHWM"].split()[0])
     assert peak_memory_mb(CPU) == pytest.approx(kibibytes / 1024, rel=0.02)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems count otherwise")
+def test_peak_memory_leaves_out_what_the_starting_process_held() -> None:
+    """A process that was spawned keeps the mark of the one that spawned it in ``ru_maxrss``."""
+    held = np.ones(600 * 2**20 // 8)  # MiB that the child never has
+    script = (
+        "import torch; from gloss_tune.finetune.memory import peak_memory_mb; "
+        "print(peak_memory_mb(torch.device('cpu')))"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert resident_mb() > held.nbytes / 2**20
+    assert float(ran.stdout) < held.nbytes / 2**20
 
 
 @pytest.mark.parametrize(
