@@ -59,8 +59,10 @@ class Encoder:
         with _quiet_loading():
             try:
                 model = _loaded(resolved.path).float()
-            # RuntimeError: weights of other shapes than the configuration says
             except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
+                # transformers says so of weights that the configuration does not fit; memory may be short, too
+                if isinstance(error, RuntimeError) and "ignore_mismatched_sizes" not in str(error):
+                    raise
                 raise EncoderError(
                     f"An encoder must be loadable by sentence-transformers, got '{resolved.name}' at "
                     f"{resolved.path}: {error}; check the folder or choose another encoder"

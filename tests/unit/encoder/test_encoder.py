@@ -128,6 +128,17 @@ def test_damaged_weights_are_refused(folder: Path, tmp_path: Path, damage: str) 
         Encoder.load(resolve_encoder(str(copy)))
 
 
+def test_a_shortage_of_memory_is_no_fault_of_the_folder(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(path: Path) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr("gloss_tune.encoder.model._loaded", load)
+    with pytest.raises(RuntimeError, match="can't allocate memory"):
+        Encoder.load(resolve_encoder(str(folder)))
+
+
 def test_names_come_from_the_local_hub_cache(folder: Path, hub_cache: Path) -> None:
     full = put_into_cache(hub_cache, "some/encoder", folder)
     bare = put_into_cache(hub_cache, "sentence-transformers/bare", folder)
