@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gloss_tune.encoder.seeded import dropout_seed
+
 _STEPS = 1 << 16
 
 
@@ -17,8 +19,9 @@ class Dropout(nn.Dropout):
 
     There torch draws one number after the other from a Mersenne Twister, about 8 ns an element and a seventh of a
     training step. Here each call takes one seed from torch's default generator, so that ``manual_seed``,
-    ``fork_rng`` and a replayed state mean what they always do, and 16 bits an element from a 64-bit SFC generator:
-    the probability is rounded to a 65,536th, and the scale is that of the rounded one.
+    ``fork_rng`` and a replayed state mean what they always do (in a :class:`~gloss_tune.encoder.seeded.ConcurrentPass`
+    from that pass's generator), and 16 bits an element from a 64-bit SFC generator: the probability is rounded to a
+    65,536th, and the scale is that of the rounded one.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -49,10 +52,9 @@ def draw_kept(shape: torch.Size, p: float) -> tuple[Tensor, float]:
     Returns:
         uint8 of that shape, 1 for an element that stays, and what those are multiplied by.
     """
-    seed = int(torch.randint(2**62, ()))
     size = shape.numel()
     # as many whole 64-bit numbers as it takes, seen as 16-bit ones
-    bits = np.random.SFC64(seed).random_raw(-(-size // 4)).view(np.uint16)[:size]
+    bits = np.random.SFC64(dropout_seed()).random_raw(-(-size // 4)).view(np.uint16)[:size]
     lost = min(max(round(p * _STEPS), 1), _STEPS - 1)
     kept = torch.from_numpy(np.greater_equal(bits, np.uint16(lost)).view(np.uint8)).view(shape)
     return kept, _STEPS / (_STEPS - lost)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+
+from gloss_tune.encoder.seeded import write_gradient
 
 
 class Embedding(nn.Embedding):
@@ -59,5 +62,5 @@ class _Rows(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[None, None, None]:
         (ids,) = ctx.saved_tensors
-        ctx.table.add_gradient(ids.flatten(), gradient.reshape(ids.numel(), -1))
+        write_gradient(partial(ctx.table.add_gradient, ids.flatten(), gradient.reshape(ids.numel(), -1)))
         return None, None, None

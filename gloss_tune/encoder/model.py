@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
     from gloss_tune.encoder.modules import PlainModel
+    from gloss_tune.encoder.seeded import SeededPass
 
 #: model types that count positions from ``pad_token_id + 1``
 _SHIFTED_POSITIONS = ("roberta", "xlm-roberta", "camembert", "mpnet")
@@ -106,6 +107,19 @@ class Encoder:
         from gloss_tune.encoder.passes import PackedPass
 
         return isinstance(self._pass, PackedPass)
+
+    @property
+    def concurrent(self) -> bool:
+        """Whether several threads may :meth:`embed` at once: in training, each in its :meth:`seeded_pass`."""
+        from gloss_tune.encoder.passes import PackedPass
+
+        return isinstance(self._pass, PackedPass) and self._pass.concurrent
+
+    def seeded_pass(self, seed: int) -> SeededPass:
+        """What a pass in training is to be entered in, so that its dropout depends on a seed alone."""
+        from gloss_tune.encoder.seeded import ConcurrentPass, SeededPass
+
+        return (ConcurrentPass if self.concurrent else SeededPass)(seed)
 
     def embed(self, input_ids: Tensor, lengths: NDArray[np.int64]) -> Tensor:
         """Pool the tokens' last states as the encoder's configuration says (mean where it says nothing).

@@ -15,6 +15,7 @@ from transformers.utils import logging
 
 from gloss_tune.encoder import attention
 from gloss_tune.encoder.layout import Layout
+from gloss_tune.encoder.seeded import ConcurrentPass
 from gloss_tune.logging import logger
 
 _TRIAL_LENGTHS = (7, 4, 3)
@@ -57,10 +58,28 @@ class PackedPass:
         first_position: the number of a document's first position.
     """
 
+    #: whether several threads may run it at once, each in a :class:`ConcurrentPass`
+    concurrent = False
+
     def __init__(self, transformer: PreTrainedModel, rest: list[nn.Module], first_position: int) -> None:
         self._transformer = transformer
         self._rest = rest
         self._first_position = first_position
+
+    def draws_apart(self, input_ids: Tensor, layout: Layout) -> bool:
+        """Whether a concurrent pass in training leaves torch's default generator alone, as its dropout is all ours."""
+        modules = [self._transformer, *self._rest]
+        with torch.random.fork_rng(devices=[]):
+            before = torch.get_rng_state()
+            for module in modules:
+                module.train()
+            try:
+                with ConcurrentPass(0).entered():
+                    self(input_ids, layout)
+                return torch.equal(torch.get_rng_state(), before)
+            finally:
+                for module in modules:
+                    module.eval()
 
     def __call__(self, input_ids: Tensor, layout: Layout) -> Tensor:
         """See :class:`Pass`."""
@@ -103,6 +122,7 @@ def best_pass(modules: list[nn.Module], pad_id: int) -> Pass:
                 packed = PackedPass(transformer, modules[1:], first_position)
                 difference = packed(ids, layout) - expected
                 if float(difference.norm()) <= _TOLERANCE * float(expected.norm()):
+                    packed.concurrent = transformer.device.type == "cpu" and packed.draws_apart(ids, layout)
                     return packed
     # another architecture's code may object in any way; nothing is lost but speed
     except (TypeError, ValueError, KeyError, IndexError, AttributeError, RuntimeError, ImportError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -13,8 +14,9 @@ from torch import Tensor
 from gloss_tune.data import TokenizedSplit, concatenate
 from gloss_tune.encoder import Encoder
 from gloss_tune.encoder.layout import from_numpy
-from gloss_tune.finetune.chunking import ChunkLimit, chunks, default_chunk_tokens
+from gloss_tune.finetune.chunking import ChunkLimit
 from gloss_tune.finetune.memory import OutOfMemory, attempt, device_memory_error, free_memory
+from gloss_tune.finetune.threads import runner_for
 from gloss_tune.logging import logger
 
 
@@ -24,7 +26,7 @@ def head_input(embeddings: Tensor) -> Tensor:
 
 
 def embed_documents(
-    encoder: Encoder, tokens: TokenizedSplit, documents: NDArray[np.int64], chunk_tokens: int | None = None
+    encoder: Encoder, tokens: TokenizedSplit, documents: NDArray[np.int64], limit: ChunkLimit | None = None
 ) -> Tensor:
     """Pooled embeddings of some documents, in chunks of similar length.
 
@@ -35,14 +37,17 @@ def embed_documents(
         encoder: in training or evaluation mode, as the caller needs it.
         tokens: the split.
         documents: int64 (B,), indices, longest document first.
-        chunk_tokens: the most padded tokens of a chunk; None for what suits the device.
+        limit: of the chunks; None for what suits the device.
 
     Returns:
         float32 (B, D), not normalised, on the encoder's device.
     """
     lengths = tokens.offsets[documents + 1] - tokens.offsets[documents]
-    limit = chunk_tokens or default_chunk_tokens(encoder)
-    return torch.cat([embed_chunk(encoder, tokens, documents[chunk]) for chunk in chunks(lengths, limit)])
+    limit = limit or ChunkLimit(encoder)
+    runner = runner_for(encoder, limit)
+    return torch.cat(
+        runner.run([partial(embed_chunk, encoder, tokens, documents[chunk]) for chunk in limit.cut(lengths)])
+    )
 
 
 def embed_chunk(encoder: Encoder, tokens: TokenizedSplit, documents: NDArray[np.int64]) -> Tensor:
@@ -99,12 +104,11 @@ def _embed_within_memory(
 ) -> Tensor:
     """As :func:`embed_documents`, in smaller chunks where memory does not suffice."""
     shortage = None
-    while isinstance(
-        outcome := attempt(embed_documents, encoder, tokens, documents, limit.tokens), OutOfMemory
-    ):
+    while isinstance(outcome := attempt(embed_documents, encoder, tokens, documents, limit), OutOfMemory):
         shortage = outcome
         free_memory(encoder.device)
-        if not limit.halve(tokens.lengths[documents]):
+        together = runner_for(encoder, limit).count > 1
+        if not limit.lower(tokens.lengths[documents], together=together):
             longest = int(tokens.lengths[documents[0]])
             raise device_memory_error(
                 encoder.device,
@@ -115,7 +119,7 @@ def _embed_within_memory(
             )
     if shortage is not None:
         logger.warning(
-            "Out of memory in an evaluation (%s); from now on it embeds at most %d padded tokens at a time.",
+            "Out of memory in an evaluation (%s); from now on it embeds at most %d tokens at a time.",
             shortage.reason,
             limit.tokens,
         )

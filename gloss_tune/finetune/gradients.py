@@ -12,14 +12,16 @@ from torch import Tensor, nn
 
 from gloss_tune.data import TokenizedSplit
 from gloss_tune.encoder import Encoder
-from gloss_tune.finetune.chunking import ChunkLimit, chunks, padded_tokens
+from gloss_tune.finetune.chunking import ChunkLimit
 from gloss_tune.finetune.embedding import embed_chunk
 from gloss_tune.finetune.memory import OutOfMemory, attempt, device_memory_error, free_memory
-from gloss_tune.finetune.step import chunked_step, plain_step, random_state, set_random_state
+from gloss_tune.finetune.step import add_gradient
+from gloss_tune.finetune.threads import Runner, runner_for
 from gloss_tune.logging import logger
 
-# Padded tokens of a batch up to which all its activations are held at once: 128 documents of 256 tokens on a
-# CPU, of 512 elsewhere. MiniLM takes about 0.2 MB a token, so larger batches cost time instead of memory.
+# Tokens of a batch, counted as its chunks' are, up to which all its activations are held at once: 128 documents of
+# 256 tokens on a CPU, of 512 elsewhere. MiniLM takes about 0.2 MB a token, so larger batches cost time instead of
+# memory.
 _PLAIN_TOKENS = {"cpu": 32768}
 _PLAIN_TOKENS_ELSEWHERE = 65536
 
@@ -27,8 +29,8 @@ _PLAIN_TOKENS_ELSEWHERE = 65536
 class BatchGradients:
     """Computes the gradients of one run's batches; the batch that the loss sees is never cut.
 
-    A batch of few tokens takes the plain step. Once memory ran out, all batches take the chunked one, in
-    chunks halved each time that memory still does not suffice.
+    The graphs of a batch of few tokens are all held at once. Once memory ran out, one chunk's is at a time, in chunks
+    halved each time that memory still does not suffice.
 
     Args:
         encoder: in training mode when called.
@@ -81,7 +83,7 @@ class BatchGradients:
         lengths = self._tokens.offsets[documents + 1] - self._tokens.offsets[documents]
         # the loss wants labels on the CPU, where it draws the mask without a wait for the device
         labels = torch.from_numpy(self._tokens.labels[documents])
-        dropout_state, masks_state = random_state(self._device), masks.get_state()
+        dropout_state, masks_state = torch.get_rng_state(), masks.get_state()
         shortage = None
         while isinstance(
             outcome := attempt(
@@ -93,13 +95,13 @@ class BatchGradients:
             for parameter in self._trained:
                 parameter.grad = None
             free_memory(self._device)
-            set_random_state(self._device, dropout_state)
+            torch.set_rng_state(dropout_state)
             masks.set_state(masks_state)
             self._use_less(lengths, shortage)
         if shortage is not None:
             logger.warning(
-                "Out of memory in a step with %s (%s); from now on at most %d padded tokens go through the encoder "
-                "at once, twice each. The loss still sees the whole batch.",
+                "Out of memory in a step with %s (%s); from now on at most %d tokens go through the encoder at "
+                "once, twice each. The loss still sees the whole batch.",
                 self._setting,
                 shortage.reason,
                 self._limit.tokens,
@@ -112,24 +114,31 @@ class BatchGradients:
         lengths: NDArray[np.int64],
         loss: Callable[[Tensor], dict[str, Tensor]],
     ) -> dict[str, Tensor]:
-        embed = partial(embed_chunk, self._encoder, self._tokens)
-        parts = [documents[chunk] for chunk in chunks(lengths, self._limit.tokens)]
-        if self._is_plain(lengths):
-            return plain_step(embed, parts, loss, self._context)
-        return chunked_step(embed, parts, loss, self._context, self._device, self._setting)
+        return add_gradient(
+            self._encoder,
+            partial(embed_chunk, self._encoder, self._tokens),
+            [documents[chunk] for chunk in self._limit.cut(lengths)],
+            loss,
+            trained=self._trained,
+            context=self._context,
+            runner=self._runner(),
+            hold=self._holds(lengths),
+            setting=self._setting,
+        )
 
-    def _is_plain(self, lengths: NDArray[np.int64]) -> bool:
+    def _runner(self) -> Runner:
+        return runner_for(self._encoder, self._limit)
+
+    def _holds(self, lengths: NDArray[np.int64]) -> bool:
         if self._limit.lowered is not None:
             return False
-        padded = sum(padded_tokens(lengths, chunk) for chunk in chunks(lengths, self._limit.tokens))
-        return padded <= _PLAIN_TOKENS.get(self._device.type, _PLAIN_TOKENS_ELSEWHERE)
+        return sum(self._limit.counts(lengths)) <= _PLAIN_TOKENS.get(
+            self._device.type, _PLAIN_TOKENS_ELSEWHERE
+        )
 
     def _use_less(self, lengths: NDArray[np.int64], shortage: OutOfMemory) -> None:
-        several = len(list(chunks(lengths, self._limit.tokens))) > 1
-        if several and self._is_plain(lengths):
-            # the chunks that the plain step held together, now one by one
-            self._limit.lowered = self._limit.tokens
-        elif not self._limit.halve(lengths):
+        together = self._holds(lengths) or self._runner().count > 1
+        if not self._limit.lower(lengths, together=together):
             raise device_memory_error(
                 self._device,
                 "A step",

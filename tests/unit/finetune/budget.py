@@ -19,7 +19,7 @@ MESSAGE = "CUDA out of memory. Tried to allocate 2.00 GiB."
 
 
 class Budget:
-    """Counts the padded tokens whose activations are held; more than ``limit`` raise torch's own error."""
+    """Counts the tokens whose activations are held; more than ``limit`` raise torch's own error."""
 
     def __init__(self, limit: float, error: Callable[[], Exception]) -> None:
         self.limit = limit
@@ -77,12 +77,12 @@ class _Activations(torch.autograd.Function):
 def memory_for(
     tokens: float, error: Callable[[], Exception] = lambda: torch.cuda.OutOfMemoryError(MESSAGE)
 ) -> Iterator[Budget]:
-    """Encoders have memory for the activations of this many padded tokens."""
+    """Encoders have memory for the activations of this many tokens."""
     budget = Budget(tokens, error)
     whole = Encoder.embed
 
     def embed(self: Encoder, input_ids: Tensor, lengths: NDArray[np.int64]) -> Tensor:
-        held = _Held(budget, len(lengths) * int(lengths[0]))
+        held = _Held(budget, int(lengths.sum()))
         return _Activations.apply(whole(self, input_ids, lengths), held)
 
     with pytest.MonkeyPatch.context() as patch:

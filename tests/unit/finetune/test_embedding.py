@@ -4,7 +4,7 @@ import torch
 
 from gloss_tune.encoder import Encoder
 from gloss_tune.finetune import chunking, embedding
-from gloss_tune.finetune.chunking import chunks
+from gloss_tune.finetune.chunking import even_chunks, padded_chunks
 from gloss_tune.finetune.embedding import embed_documents, embed_split
 from gloss_tune.finetune.precision import autocast
 from tests.unit.finetune.tiny import documents
@@ -16,11 +16,31 @@ TOKENS = documents(50, classes=3, seed=1)
 def test_chunks_cover_every_document_within_the_limit(max_tokens: int) -> None:
     lengths = np.sort(np.random.default_rng(0).integers(3, 17, size=37))[::-1]
     seen = []
-    for chunk in chunks(lengths, max_tokens):
+    for chunk in padded_chunks(lengths, max_tokens):
         part = lengths[chunk]
         assert len(part) == 1 or part.max() * len(part) <= max_tokens
         seen.extend(part.tolist())
     assert seen == lengths.tolist()
+
+
+@pytest.mark.parametrize("max_tokens", [1, 7, 16, 40, 100, 1000])
+@pytest.mark.parametrize("longest", [4, 17, 400])
+@pytest.mark.parametrize("count", [1, 2, 3, 37])
+def test_even_chunks_cover_every_document_within_the_limit(max_tokens: int, longest: int, count: int) -> None:
+    lengths = np.sort(np.random.default_rng(count).integers(3, longest, size=count))[::-1]
+    cut = even_chunks(lengths, max_tokens)
+    assert [length for chunk in cut for length in lengths[chunk]] == lengths.tolist()
+    assert all(len(lengths[chunk]) == 1 or lengths[chunk].sum() <= max_tokens for chunk in cut)
+
+
+def test_even_chunks_are_even() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        lengths = np.sort(rng.integers(3, 128, size=128))[::-1]
+        tokens = [int(lengths[chunk].sum()) for chunk in even_chunks(lengths, 2048)]
+        assert len(tokens) % 2 == 0
+        assert max(tokens) - min(tokens) <= 2 * lengths.max()
+        assert min(tokens) > 1024, "no more chunks than needed"
 
 
 def test_chunking_does_not_change_the_embeddings(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
