@@ -66,10 +66,10 @@ def add_gradient(
     """
     passes = [encoder.seeded_pass(seed) for seed in torch.randint(2**62, (len(chunks),)).tolist()]
 
-    def forward(number: int, hold: bool) -> Tensor:
+    def forward(number: int, keep_graph: bool) -> Tensor:
         with passes[number].entered():
             embeddings = embed(chunks[number])
-        return embeddings if hold else embeddings.detach()
+        return embeddings if keep_graph else embeddings.detach()
 
     # A GPU's attention kernel is chosen by whether gradients are wanted, and each draws dropout in its own way:
     # there a pass is recorded even if nobody asks for its gradient.

@@ -55,6 +55,7 @@ def modules(encoder: Encoder) -> list[torch.nn.Module]:
 def test_embeddings_and_gradients_are_those_with_padding(tmp_path: Path, architecture: str) -> None:
     encoder = load(tmp_path, architecture, PACKING[architecture])
     assert encoder.packs
+    assert encoder.concurrent, "its dropout is all of torch's plain kind"
     encoder.model.eval()
     weights = torch.randn(len(LENGTHS), 32, generator=torch.Generator().manual_seed(2))
     found = []
@@ -79,6 +80,7 @@ def test_what_cannot_do_without_padding_keeps_it(
 ) -> None:
     encoder = load(tmp_path, architecture, PADDING[architecture])
     assert not encoder.packs
+    assert not encoder.concurrent
     assert "does not support" not in capfd.readouterr().err
     encoder.model.eval()
     with torch.no_grad():

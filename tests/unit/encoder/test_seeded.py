@@ -97,14 +97,6 @@ def test_one_that_draws_for_itself_is_not(encoder: Encoder, monkeypatch: pytest.
     assert type(noisy.seeded_pass(0)) is SeededPass
 
 
-def test_one_that_pads_is_not(tmp_path: Path) -> None:
-    folder = write_encoder(tmp_path / "relative", position_embedding_type="relative_key")
-    encoder = Encoder.load(resolve_encoder(str(folder)), max_length=16)
-    if encoder.packs:
-        pytest.skip("this version of transformers knows no relative positions any more")
-    assert not encoder.concurrent
-
-
 def test_dropout_beside_others_is_dropout() -> None:
     layer = Dropout(0.25).train()
     with ConcurrentPass(3).entered():
