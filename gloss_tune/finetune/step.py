@@ -85,12 +85,14 @@ def add_gradient(
     def again(number: int) -> Tensor:
         return pooled[number] if hold else forward(number, True)
 
-    # a context of its own: autocast keeps the weights that the first pass cast without a gradient
-    with context:
-        if runner.count == 1:
-            for number, gradient in enumerate(gradients):
-                again(number).backward(gradient)  # type: ignore[no-untyped-call]
-        else:
+    if runner.count == 1:
+        for number, gradient in enumerate(gradients):
+            # a context of its own: autocast keeps the weights that the first pass cast without a gradient
+            with context:
+                recorded = again(number)
+            recorded.backward(gradient)  # type: ignore[no-untyped-call]
+    else:
+        with context:
             _add_side_by_side(again, gradients, passes, trained, runner)
     return {name: part.detach() for name, part in parts.items()}
 
@@ -108,7 +110,8 @@ def _add_side_by_side(
         total: list[Tensor | None] = [None] * len(trained)
         for number in numbers:
             pooled = embeddings(number)
-            with passes[number].entered():
+            # the way back computes in the types of the way there, not in what autocast would choose
+            with passes[number].entered(), torch.autocast("cpu", enabled=False):
                 _add(total, torch.autograd.grad(pooled, trained, gradients[number], allow_unused=True))
         return total
 

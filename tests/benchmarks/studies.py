@@ -29,7 +29,7 @@ def rows(quick: bool) -> list[Row]:
         f"studies: {data}, {trials} trials of {documents} documents, 2 epochs, whole command, start included"
     )
     what = f"{many} workers, one thread each" if many == usable_cores() else f"{many} workers"
-    return [Row(group, what, "trials/h", times[many], "1 worker with all cores", times[1])]
+    return [Row(group, what, "trials/h", times[many], "1 worker with all cores", times[1], "above 1")]
 
 
 def _study(workers: int, trials: int, documents: int) -> float:

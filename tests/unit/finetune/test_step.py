@@ -138,6 +138,28 @@ def test_without_dropout_equals_one_pass_over_the_whole_batch(
 
 
 @pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("hold", [True, False])
+def test_the_way_back_is_outside_of_autocast(
+    encoder: Encoder, monkeypatch: pytest.MonkeyPatch, side_by_side: SideBySide, hold: bool, threads: int
+) -> None:
+    there, back = [], []
+
+    def watched(self: Encoder, *arguments: object) -> Tensor:
+        there.append(torch.is_autocast_enabled("cpu"))
+        embeddings = whole(self, *arguments)
+        if embeddings.requires_grad:
+            embeddings.register_hook(lambda _: back.append(torch.is_autocast_enabled("cpu")))
+        return embeddings
+
+    whole = Encoder.embed
+    monkeypatch.setattr(Encoder, "embed", watched)
+    Step(encoder, precision="bfloat16")(60, hold=hold, runner=side_by_side if threads == 2 else None)
+    assert len(back) > 1
+    assert all(there)
+    assert not any(back)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
 def test_bfloat16_is_as_close_to_float32_held_or_not(
     encoder: Encoder, side_by_side: SideBySide, threads: int
 ) -> None:
