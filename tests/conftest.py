@@ -98,7 +98,7 @@ def prepared_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _prepare(url: str) -> None:
-    from gloss_tune.study.storage import open_storage
+    from gloss_tune.storage.connect import open_storage
 
     storage = open_storage(url, create=True)
     storage.remove_session()

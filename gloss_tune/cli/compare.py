@@ -70,13 +70,13 @@ def compare(
     A study without confirmation is listed with its single best value and tested against nothing.
     Example: gloss-tune compare mr-ce mr-gloss mr-scl
     """
+    from gloss_tune.confirm.compare import compare as compare_studies
+    from gloss_tune.confirm.compare import read_for_comparison
     from gloss_tune.logging import logger
-    from gloss_tune.study.comparing import compare as compare_studies
-    from gloss_tune.study.comparing import read_for_comparison
+    from gloss_tune.retrain.final_test import final_test
+    from gloss_tune.signals import stop_on_signal
     from gloss_tune.study.objective import Interrupted
-    from gloss_tune.study.opened import artifacts_folder, open_study, searches
-    from gloss_tune.workers.final_tests import final_test
-    from gloss_tune.workers.signals import stop_on_signal
+    from gloss_tune.study.study import artifacts_folder, open_study, searches
 
     names = list(dict.fromkeys(studies or searches(storage)))
     found = [read_for_comparison(open_study(storage, name, read_only=True)) for name in names]

@@ -27,7 +27,7 @@ from gloss_tune.cli.worker import Grace, Track, worker_options
 from gloss_tune.wording import count
 
 if TYPE_CHECKING:
-    from gloss_tune.study.confirmation import Confirmation
+    from gloss_tune.confirm.confirmation import Confirmation
 
 
 def confirm(
@@ -74,12 +74,12 @@ def confirm(
     NAME.confirm help. Repeating it goes on where it stood; a higher --top or --seeds adds what is missing.
     Example: gloss-tune confirm --top 3 --seeds 5
     """
-    from gloss_tune.study.confirmation import confirm as queue
-    from gloss_tune.study.confirmation import ranking
-    from gloss_tune.study.opened import open_study
-    from gloss_tune.study.reading import trial_counts
-    from gloss_tune.workers.launch.density import parse_per_device
-    from gloss_tune.workers.signals import stop_on_signal
+    from gloss_tune.confirm.confirmation import confirm as queue
+    from gloss_tune.confirm.confirmation import ranking
+    from gloss_tune.launch.density import parse_per_device
+    from gloss_tune.signals import stop_on_signal
+    from gloss_tune.study.status import trial_counts
+    from gloss_tune.study.study import open_study
 
     each = parse_per_device(per_device, workers)
     with stop_on_signal(last=True) as stop:

@@ -30,8 +30,8 @@ def dashboard(
     Example: gloss-tune dashboard --port 8080
     """
     from gloss_tune.logging import logger
-    from gloss_tune.study.opened import artifacts_folder
-    from gloss_tune.workers.signals import stop_on_signal
+    from gloss_tune.signals import stop_on_signal
+    from gloss_tune.study.study import artifacts_folder
 
     application = build_application(storage, artifacts_folder(storage, artifacts), writable)
     with stop_on_signal() as stop, _listen(host, port, application) as server:
@@ -47,7 +47,7 @@ def build_application(storage: str, artifacts: Any, writable: bool) -> Applicati
     """optuna-dashboard as a WSGI application, with its artifact store; read-only unless ``writable``."""
     import optuna_dashboard
 
-    from gloss_tune.study.storage import open_storage
+    from gloss_tune.storage.connect import open_storage
     from gloss_tune.workers.artifacts.store import artifact_store
 
     opened = open_storage(storage, read_only=not writable)

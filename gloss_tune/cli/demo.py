@@ -19,9 +19,9 @@ def demo(storage: Storage = "sqlite:///gloss-tune-demo.db") -> None:
     """
     from gloss_tune.cli.trials import print_trials
     from gloss_tune.logging import logger
-    from gloss_tune.study.opened import open_study
-    from gloss_tune.study.reading import trials as read_trials
-    from gloss_tune.study.storage import open_storage
+    from gloss_tune.storage.connect import open_storage
+    from gloss_tune.study.status import trials as read_trials
+    from gloss_tune.study.study import open_study
 
     start = time.monotonic()
     spec = resolve("demo", {}, [])

@@ -26,8 +26,8 @@ from gloss_tune.cli.worker import worker_options
 from gloss_tune.wording import count, duration
 
 if TYPE_CHECKING:
-    from gloss_tune.workers.doctor.checklist import Finding
-    from gloss_tune.workers.doctor.examination import Diagnosis, Estimate
+    from gloss_tune.doctor.checklist import Finding
+    from gloss_tune.doctor.examination import Diagnosis, Estimate
 
 _STATES = {"ok": ("ok", "green"), "warning": ("warning", "yellow"), "failed": ("FAILED", "bold red")}
 _INDENT = 20
@@ -50,8 +50,8 @@ def doctor(
     """
     import logging
 
+    from gloss_tune.doctor.examination import examine
     from gloss_tune.logging import configure
-    from gloss_tune.workers.doctor.examination import examine
 
     configure(logging.WARNING)  # the list says it all
     as_table = format is Format.table

@@ -49,8 +49,8 @@ def export(
 
     Example: gloss-tune export --format toml --output best.toml
     """
-    from gloss_tune.study.exporting import export as read_export
-    from gloss_tune.study.opened import open_study
+    from gloss_tune.confirm.export import export as read_export
+    from gloss_tune.study.study import open_study
 
     opened = open_study(storage, study, read_only=True)
     emit(render(read_export(opened, trial, unconfirmed=unconfirmed), format), output)

@@ -10,7 +10,7 @@ from gloss_tune.cli.options import DEFAULT_STORAGE, Artifacts, DataDir, Force, S
 from gloss_tune.cli.worker import Grace, MaxTrials, Timeout, Track, worker_options
 
 if TYPE_CHECKING:
-    from gloss_tune.workers.launch.density import Density
+    from gloss_tune.launch.density import Density
 
 Workers = Annotated[
     int | None,
@@ -62,11 +62,11 @@ def launch(
     SIGTERM or Ctrl-C lets all finish their epoch, a second stops them at once. --max-trials counts for each worker.
     Example: gloss-tune launch --workers 4 --storage sqlite:///gloss-tune.db
     """
-    from gloss_tune.study.opened import open_study
-    from gloss_tune.workers.launch.density import parse_per_device
-    from gloss_tune.workers.launch.starter import Starter
-    from gloss_tune.workers.launch.supervisor import supervise
-    from gloss_tune.workers.signals import stop_on_signal
+    from gloss_tune.launch.density import parse_per_device
+    from gloss_tune.launch.starter import Starter
+    from gloss_tune.launch.supervisor import supervise
+    from gloss_tune.signals import stop_on_signal
+    from gloss_tune.study.study import open_study
 
     each = parse_per_device(per_device, workers)
     with stop_on_signal(last=True) as stop:
@@ -103,8 +103,8 @@ def group(
         rehearsal: whether the study trains nothing.
         threads: of each worker.
     """
-    from gloss_tune.workers.launch.density import Density
-    from gloss_tune.workers.launch.devices import spread
+    from gloss_tune.launch.density import Density
+    from gloss_tune.launch.devices import spread
 
     if per_device == "auto":
         devices = spread(device, None, rehearsal)

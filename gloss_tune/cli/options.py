@@ -35,7 +35,7 @@ def complete_study(context: typer.Context, incomplete: str) -> list[str]:
             with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=0.2)) as connection:
                 names = [name for (name,) in connection.execute("SELECT study_name FROM studies")]
         else:
-            from gloss_tune.study.storage import open_storage
+            from gloss_tune.storage.connect import open_storage
 
             names = [study.study_name for study in open_storage(url, read_only=True).get_all_studies()]
     except Exception:  # a shell that completes must not talk

@@ -28,9 +28,9 @@ from gloss_tune.cli.worker import Grace, Track, worker_options
 from gloss_tune.wording import count
 
 if TYPE_CHECKING:
-    from gloss_tune.study.opened import OpenStudy
-    from gloss_tune.study.protocol import Cell
-    from gloss_tune.workers.signals import StopFlag
+    from gloss_tune.paper.cells import Cell
+    from gloss_tune.signals import StopFlag
+    from gloss_tune.study.study import OpenStudy
 
 _DATASETS, _LOSSES, _ENCODERS = "mr,r8,r52,20ng,ohsumed", "ce,scl,gloss", "bert-base-uncased"
 
@@ -88,10 +88,10 @@ def paper(
     elsewhere help. The specifications are studies/paper/*.toml; options make all of them smaller or larger.
     Example: gloss-tune paper --datasets mr,r8 --encoders all-MiniLM-L6-v2 --trials 6 --epochs 3 --max-train-docs 512
     """
+    from gloss_tune.launch.density import parse_per_device
     from gloss_tune.logging import logger
-    from gloss_tune.study.protocol import plan
-    from gloss_tune.workers.launch.density import parse_per_device
-    from gloss_tune.workers.signals import stop_on_signal
+    from gloss_tune.paper.cells import plan
+    from gloss_tune.signals import stop_on_signal
 
     top_level = {
         "trials": trials, "max_train_docs": max_train_docs, "seed": seed, "pruner": pruner, "lease": lease,
@@ -152,10 +152,10 @@ def _create_all(cells: Sequence[Cell], storage: str, data_dir: Any) -> None:
 
 
 def _run_cell(cell: Cell, storage: str, top: int, seeds: int, work: Any) -> None:
+    from gloss_tune.confirm.confirmation import confirm
     from gloss_tune.logging import logger
-    from gloss_tune.study.confirmation import confirm
-    from gloss_tune.study.opened import open_study
-    from gloss_tune.study.reading import best_trial, trial_counts
+    from gloss_tune.study.status import best_trial, trial_counts
+    from gloss_tune.study.study import open_study
 
     def left(study: OpenStudy) -> bool:
         now = trial_counts(study)
@@ -176,9 +176,9 @@ def _results(
     cells: Sequence[Cell], storage: str, options: Any, seeds: int, test: bool, stop: StopFlag
 ) -> dict[str, Any]:
     """Each cell's numbers beside the published ones, and what the comparisons with the first loss say."""
-    from gloss_tune.study.comparing import compare, read_for_comparison
-    from gloss_tune.study.opened import open_study
-    from gloss_tune.workers.final_tests import final_test
+    from gloss_tune.confirm.compare import compare, read_for_comparison
+    from gloss_tune.retrain.final_test import final_test
+    from gloss_tune.study.study import open_study
 
     families: dict[tuple[str, str, str], list[Cell]] = {}
     for cell in cells:
@@ -247,7 +247,7 @@ def _published(cell: Mapping[str, Any] | None) -> str | None:
 
 def _deviations(cells: Sequence[Cell], tested: bool) -> list[str]:
     """In what this run is not the paper's protocol."""
-    from gloss_tune.study.protocol import plan
+    from gloss_tune.paper.cells import plan
 
     first = cells[0]
     (whole,) = plan([first.dataset], [first.loss], [first.encoder], [first.mode], {})

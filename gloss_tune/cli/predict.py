@@ -83,10 +83,10 @@ def predict(
     Example: gloss-tune predict --model model --output labels.csv texts.csv
     """
     from gloss_tune.cli.writing import whole_text
+    from gloss_tune.cores import CoreShare
     from gloss_tune.data.texts import read_texts, texts_format
     from gloss_tune.finetune.device import pick_device
     from gloss_tune.finetune.model_folder import read_description
-    from gloss_tune.workers.cores import CoreShare
 
     with _leaving_on_signals(), contextlib.ExitStack() as stack:
         read_description(model)

@@ -45,8 +45,8 @@ def reap(
     Example: gloss-tune reap --storage sqlite:///gloss-tune.db
     """
     from gloss_tune.logging import logger
-    from gloss_tune.study.opened import artifacts_folder, open_study
-    from gloss_tune.study.recovery import requeue_failed, requeue_lost
+    from gloss_tune.queue.recovery import requeue_failed, requeue_lost
+    from gloss_tune.study.study import artifacts_folder, open_study
     from gloss_tune.workers.artifacts.tidy import tidy
 
     opened = open_study(storage, study)

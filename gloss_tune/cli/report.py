@@ -46,7 +46,7 @@ def report(
     """
     from gloss_tune.logging import logger
     from gloss_tune.report import ReportOptions, write_report
-    from gloss_tune.study.opened import artifacts_folder, open_study
+    from gloss_tune.study.study import artifacts_folder, open_study
 
     opened = open_study(storage, study, read_only=not publish)
     folder = artifacts_folder(storage, artifacts)

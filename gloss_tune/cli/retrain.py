@@ -74,11 +74,11 @@ def retrain(
     Example: gloss-tune retrain --output model --seeds 3
     """
     from gloss_tune.logging import logger
+    from gloss_tune.retrain.retrain import RetrainOptions
+    from gloss_tune.retrain.retrain import retrain as train
+    from gloss_tune.signals import stop_on_signal
     from gloss_tune.study.objective import Interrupted
-    from gloss_tune.study.opened import open_study
-    from gloss_tune.workers.retrain import RetrainOptions
-    from gloss_tune.workers.retrain import retrain as train
-    from gloss_tune.workers.signals import stop_on_signal
+    from gloss_tune.study.study import open_study
 
     options = RetrainOptions(
         output, trial, confirmed, seeds, max_train_docs, device=device, threads=threads, data_dir=data_dir

@@ -16,9 +16,9 @@ from gloss_tune.cli.options import DEFAULT_STORAGE, Artifacts, DataDir, Force, S
 from gloss_tune.cli.worker import Grace, Track, worker_options
 
 if TYPE_CHECKING:
-    from gloss_tune.study.opened import OpenStudy
-    from gloss_tune.workers.launch.density import Density
-    from gloss_tune.workers.signals import StopFlag
+    from gloss_tune.launch.density import Density
+    from gloss_tune.signals import StopFlag
+    from gloss_tune.study.study import OpenStudy
     from gloss_tune.workers.worker import WorkerOptions
 
 
@@ -85,10 +85,10 @@ def run_study(
     per_device: str | None = None,
 ) -> dict[str, Any]:
     """Create the study or find it, run it to its end, and return its export."""
+    from gloss_tune.confirm.export import export
+    from gloss_tune.launch.density import parse_per_device
+    from gloss_tune.signals import stop_on_signal
     from gloss_tune.study.create import create
-    from gloss_tune.study.exporting import export
-    from gloss_tune.workers.launch.density import parse_per_device
-    from gloss_tune.workers.signals import stop_on_signal
 
     each = parse_per_device(per_device, workers)
     with stop_on_signal(last=True) as stop:
@@ -114,8 +114,8 @@ def work_to_end(
         devices: of each worker; a single one works in this process.
         density: chooses the workers, instead of ``devices``.
     """
-    from gloss_tune.workers.launch.starter import Starter
-    from gloss_tune.workers.launch.supervisor import supervise
+    from gloss_tune.launch.starter import Starter
+    from gloss_tune.launch.supervisor import supervise
 
     if len(devices) == 1 and density is None:  # nothing to share: torch is imported once, by this process
         return work_here(opened, replace(options, device=devices[0]), stop)
@@ -125,8 +125,8 @@ def work_to_end(
 
 def work_here(opened: OpenStudy, options: WorkerOptions, stop: StopFlag) -> int:
     """Run the study to its end in this process; the exit code is 0, or that of a signal."""
-    from gloss_tune.study.reading import trial_counts
-    from gloss_tune.workers.launch.watch import say_progress
+    from gloss_tune.launch.watch import say_progress
+    from gloss_tune.study.status import trial_counts
     from gloss_tune.workers.worker import work
 
     work(opened, options, stop, lambda: say_progress(opened, trial_counts(opened)))

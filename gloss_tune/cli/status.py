@@ -40,10 +40,10 @@ def status(
 
     Example: gloss-tune status --watch
     """
-    from gloss_tune.study.opened import artifacts_folder, open_study
-    from gloss_tune.study.reading import live_status
+    from gloss_tune.signals import stop_on_signal
+    from gloss_tune.study.status import live_status
+    from gloss_tune.study.study import artifacts_folder, open_study
     from gloss_tune.workers.artifacts.trial_files import sizes
-    from gloss_tune.workers.signals import stop_on_signal
 
     opened = open_study(storage, study, read_only=True)
     folder = artifacts_folder(storage, artifacts)
@@ -81,7 +81,7 @@ def _tell_news(
 
 
 def _print(now: dict[str, Any]) -> None:
-    from gloss_tune.study.reading import finished_of
+    from gloss_tune.study.status import finished_of
 
     trials = now["trials"]
     parts = [

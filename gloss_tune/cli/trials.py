@@ -55,10 +55,10 @@ def trials(
     Names are those of --format json; a parameter or metric needs no 'params.' or 'metrics.' before it.
     Example: gloss-tune trials --where 'state=complete, learning_rate<1e-4' --sort -value --limit 10
     """
+    from gloss_tune.cli.trial_filter import select
     from gloss_tune.errors import InputError
-    from gloss_tune.study.opened import open_study
-    from gloss_tune.study.reading import trials as read_trials
-    from gloss_tune.study.selecting import select
+    from gloss_tune.study.status import trials as read_trials
+    from gloss_tune.study.study import open_study
 
     if format is TrialsFormat.parquet and output is None:
         raise InputError("Parquet is not text; name a file by --output")

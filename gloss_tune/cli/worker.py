@@ -63,8 +63,8 @@ def worker(
 
     Example: gloss-tune worker --storage sqlite:///gloss-tune.db
     """
+    from gloss_tune.signals import stop_on_signal
     from gloss_tune.workers.entry import serve
-    from gloss_tune.workers.signals import stop_on_signal
 
     with stop_on_signal(last=True) as stop:
         options = worker_options(
@@ -86,7 +86,7 @@ def worker_options(
     storage: str, artifacts: Path | None, *, track: list[str] | None = None, **options: Any
 ) -> WorkerOptions:
     """How workers work, with the folder for their files filled in, and their trackers checked."""
-    from gloss_tune.study.opened import artifacts_folder
+    from gloss_tune.study.study import artifacts_folder
     from gloss_tune.workers.tracking import check_trackers
     from gloss_tune.workers.worker import WorkerOptions
 

@@ -15,9 +15,9 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
+from gloss_tune.encoder.buckets import Run, lanes, put_back, rectangle
 from gloss_tune.encoder.dropout import draw_kept
 from gloss_tune.encoder.layout import Layout
-from gloss_tune.encoder.runs import Run, lanes, put_back, rectangle
 
 NAME = "gloss_tune_packed"
 # What a layer may say beside its tensors without asking for another attention than the plain one.

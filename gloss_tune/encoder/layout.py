@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gloss_tune.encoder.runs import Run, cut
+from gloss_tune.encoder.buckets import Run, cut
 
 
 class Layout:
@@ -45,7 +45,7 @@ class Layout:
         return from_numpy(np.arange(total) - np.repeat(self.offsets[:-1], self.lengths), self.device)
 
     def runs(self, lanes: int) -> list[Run]:
-        """All documents, cut for attention on a CPU; see :func:`gloss_tune.encoder.runs.cut`."""
+        """All documents, cut for attention on a CPU; see :func:`gloss_tune.encoder.buckets.cut`."""
         if lanes not in self._runs:
             self._runs[lanes] = cut(self.lengths, self.offsets, lanes)
         return self._runs[lanes]

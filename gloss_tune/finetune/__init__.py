@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from gloss_tune.finetune.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from gloss_tune.finetune.config import EpochReport, FinetuneConfig
-from gloss_tune.finetune.protocol import FinetuneRun
 from gloss_tune.finetune.rehearsal import Rehearsal
+from gloss_tune.finetune.run import FinetuneRun
 
 __all__ = [
     "CheckpointError",

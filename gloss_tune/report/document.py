@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from gloss_tune.markdown import escaped, exact, short, table
 from gloss_tune.report.facts import Facts
-from gloss_tune.report.markdown import escaped, exact, short, table
 from gloss_tune.report.search_charts import busy_share
-from gloss_tune.study.space import ParameterRange
+from gloss_tune.spec.space import ParameterRange
 from gloss_tune.wording import count, duration
 
 _LOSSES = {

@@ -12,15 +12,15 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+from gloss_tune.confirm.confirmation import confirmation_of, ranking
+from gloss_tune.confirm.export import export
 from gloss_tune.errors import GlossTuneError
-from gloss_tune.study.confirmation import confirmation_of, ranking
-from gloss_tune.study.exporting import export
-from gloss_tune.study.history import read_trials
-from gloss_tune.study.opened import OpenStudy
-from gloss_tune.study.patience import patient
-from gloss_tune.study.reading import trial_counts
-from gloss_tune.study.shared_storage import SharedStorage
-from gloss_tune.study.space import ParameterRange, Value
+from gloss_tune.spec.space import ParameterRange, Value
+from gloss_tune.storage.retry import patient
+from gloss_tune.storage.shared_storage import SharedStorage
+from gloss_tune.storage.trial_rows import read_trials
+from gloss_tune.study.status import trial_counts
+from gloss_tune.study.study import OpenStudy
 
 # importances of fewer trials are mostly noise, and Optuna needs two
 _FEWEST_FOR_IMPORTANCE = 8

@@ -15,9 +15,9 @@ from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta, upl
 from optuna.trial import FrozenTrial
 
 from gloss_tune.logging import logger
+from gloss_tune.markdown import escaped
 from gloss_tune.report.document import note_text
 from gloss_tune.report.facts import Facts
-from gloss_tune.report.markdown import escaped
 from gloss_tune.workers.artifacts.store import artifact_store
 
 #: By its last line a note of ours is known; any other note is left alone.

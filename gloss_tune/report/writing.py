@@ -21,12 +21,12 @@ from gloss_tune.filesystem import why_not_writable
 from gloss_tune.logging import logger
 from gloss_tune.report import model_charts, search_charts
 from gloss_tune.report.document import Pictures, report_text
+from gloss_tune.report.embedding_map import embed_before_and_after, kept_model
 from gloss_tune.report.facts import Facts, gather
 from gloss_tune.report.page import page
 from gloss_tune.report.publish import publish
-from gloss_tune.study.opened import OpenStudy
+from gloss_tune.study.study import OpenStudy
 from gloss_tune.workers.artifacts.store import CONFUSION, artifact_store
-from gloss_tune.workers.embedding_map import embed_before_and_after, kept_model
 
 TEXT, PAGE, PICTURES = "report.md", "report.html", "pictures"
 _NOTED_TRIALS = 5

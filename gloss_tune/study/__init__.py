@@ -1,1 +1,1 @@
-"""A study: what it searches, where it lives, who runs which trial. Optuna is used here and nowhere below."""
+"""A study: made, opened, drawn from, told of results, read."""

@@ -11,12 +11,12 @@ from gloss_tune.data import DATASETS, TextDataset, load_dataset, subsample
 from gloss_tune.encoder import resolve_encoder
 from gloss_tune.errors import DataError, StudyMismatchError
 from gloss_tune.logging import logger
-from gloss_tune.study.budget import create_study
+from gloss_tune.queue.budget import create_study
+from gloss_tune.spec.layers import differences
+from gloss_tune.spec.spec import StudySpec, default_study_name
+from gloss_tune.storage.connect import open_storage, parse_storage_url
 from gloss_tune.study.first_trials import first_params
-from gloss_tune.study.layers import differences
-from gloss_tune.study.opened import OpenStudy, check_name, open_study, to_attributes
-from gloss_tune.study.spec import StudySpec, default_study_name
-from gloss_tune.study.storage import open_storage, parse_storage_url
+from gloss_tune.study.study import OpenStudy, check_name, open_study, to_attributes
 
 #: What a rehearsal remembers of a data set that is not on this machine.
 _NO_DATA = {"fingerprint": None, "n_train": None, "n_val": None, "n_classes": None}

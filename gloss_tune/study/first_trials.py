@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gloss_tune.study.space import grid_points
-from gloss_tune.study.spec import StudySpec
+from gloss_tune.spec.space import grid_points
+from gloss_tune.spec.spec import StudySpec
 
 if TYPE_CHECKING:
     from gloss_tune.data import TextDataset

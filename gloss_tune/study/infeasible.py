@@ -13,7 +13,7 @@ from collections.abc import Container
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from gloss_tune.study.queue import INFEASIBLE
+from gloss_tune.queue.claims import INFEASIBLE
 
 _VIOLATED, _FULFILLED = [1.0], [-1.0]
 

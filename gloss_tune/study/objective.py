@@ -15,11 +15,11 @@ from optuna.trial import FrozenTrial, TrialState
 
 from gloss_tune.errors import GlossTuneError, TrialError
 from gloss_tune.finetune.config import EpochReport, FinetuneConfig
-from gloss_tune.finetune.protocol import FinetuneRun
-from gloss_tune.study.opened import OpenStudy
-from gloss_tune.study.queue import Claim, finish, forget_reports
+from gloss_tune.finetune.run import FinetuneRun
+from gloss_tune.queue.claims import Claim, finish, forget_reports
+from gloss_tune.spec.space import Value
 from gloss_tune.study.samplers import DistinctSampler
-from gloss_tune.study.space import Value
+from gloss_tune.study.study import OpenStudy
 
 # each sees what was drawn before: only workers that draw at the same moment can meet, and hardly so often
 _DRAWS = 10

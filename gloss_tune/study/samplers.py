@@ -16,9 +16,9 @@ from optuna.samplers import BaseSampler, GPSampler, QMCSampler, RandomSampler, T
 from optuna.trial import FrozenTrial, TrialState
 
 from gloss_tune.seeding import derive_seed
+from gloss_tune.spec.space import ParameterRange
+from gloss_tune.spec.spec import StudySpec
 from gloss_tune.study.infeasible import StudyWithInfeasible
-from gloss_tune.study.space import ParameterRange
-from gloss_tune.study.spec import StudySpec
 
 if TYPE_CHECKING:
     from optuna import Study

@@ -1,1 +1,1 @@
-"""A worker: claims trials, runs them, tells their results, and survives signals and lost leases."""
+"""One worker: claims trials, runs them, tells their results, until the budget is used up."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from gloss_tune.logging import logger
-from gloss_tune.study.opened import open_study
+from gloss_tune.signals import StopFlag
+from gloss_tune.study.study import open_study
 from gloss_tune.wording import count
-from gloss_tune.workers.signals import StopFlag
 from gloss_tune.workers.worker import WorkerOptions, work
 
 

@@ -7,10 +7,10 @@ import time
 from dataclasses import replace
 
 from gloss_tune.logging import logger
-from gloss_tune.study.opened import OpenStudy
-from gloss_tune.study.queue import Claim
-from gloss_tune.study.recovery import beat, requeue_lost
-from gloss_tune.study.roster import WorkerEntry, present, sign_in, sign_out
+from gloss_tune.queue.claims import Claim
+from gloss_tune.queue.heartbeats import WorkerEntry, present, sign_in, sign_out
+from gloss_tune.queue.recovery import beat, requeue_lost
+from gloss_tune.study.study import OpenStudy
 
 _BEATS_PER_LEASE = 4
 _LONGEST_PAUSE = 5.0

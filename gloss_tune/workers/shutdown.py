@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 
 from gloss_tune.logging import logger
-from gloss_tune.workers.signals import StopFlag, end_process
+from gloss_tune.signals import StopFlag, end_process
 
 _LONGEST_MARGIN = 1.0
 _AT_ONCE_SECONDS = 2.0

@@ -14,28 +14,28 @@ from optuna.trial import TrialState
 
 from gloss_tune.errors import GlossTuneError
 from gloss_tune.finetune.config import EpochReport, FinetuneConfig
-from gloss_tune.finetune.protocol import FinetuneRun
 from gloss_tune.finetune.rehearsal import Rehearsal
+from gloss_tune.finetune.run import FinetuneRun
 from gloss_tune.logging import logger
 from gloss_tune.processes import this_process
-from gloss_tune.study.budget import counts, stop_reason
+from gloss_tune.queue.budget import counts, stop_reason
+from gloss_tune.queue.claims import Claim, claim, give_back
+from gloss_tune.queue.heartbeats import WorkerEntry, sign_out
+from gloss_tune.signals import StopFlag
+from gloss_tune.spec.space import Value
+from gloss_tune.storage.retry import StorageLostError
+from gloss_tune.storage.shared_storage import LeaseLostError
 from gloss_tune.study.objective import Ending, Interrupted, ask, run_trial, tell
-from gloss_tune.study.opened import OpenStudy
-from gloss_tune.study.patience import StorageLostError
-from gloss_tune.study.queue import Claim, claim, give_back
-from gloss_tune.study.reading import hyperparameters
-from gloss_tune.study.roster import WorkerEntry, sign_out
-from gloss_tune.study.shared_storage import LeaseLostError
-from gloss_tune.study.space import Value
+from gloss_tune.study.status import hyperparameters
+from gloss_tune.study.study import OpenStudy
 from gloss_tune.wording import count
 from gloss_tune.workers.artifacts.checkpoints import SavingCost, TrialCheckpoint
 from gloss_tune.workers.artifacts.models import drop_model, keep_model
 from gloss_tune.workers.artifacts.store import leave_marker, upload_confusion, upload_epochs
 from gloss_tune.workers.artifacts.tidy import tidy
 from gloss_tune.workers.lease import LeaseKeeper
-from gloss_tune.workers.real import RealRuns
+from gloss_tune.workers.runs import RealRuns
 from gloss_tune.workers.shutdown import Shutdown
-from gloss_tune.workers.signals import StopFlag
 from gloss_tune.workers.tracking import FOLDER, TrackedTrial, TrialTracking
 
 _SHORTEST_WAIT = 0.2

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from gloss_tune.finetune.config import FinetuneConfig
 from gloss_tune.logging import logger
-from gloss_tune.study.space import Value
-from gloss_tune.study.spec import StudySpec
+from gloss_tune.spec.space import Value
+from gloss_tune.spec.spec import StudySpec
 
 if TYPE_CHECKING:
     import numpy as np

@@ -13,9 +13,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from gloss_tune.finetune.rehearsal import Rehearsal
-from gloss_tune.study.opened import OpenStudy, open_study
-from gloss_tune.study.reading import trial_counts
-from gloss_tune.study.reading import trials as read_trials
+from gloss_tune.study.status import trial_counts
+from gloss_tune.study.status import trials as read_trials
+from gloss_tune.study.study import OpenStudy, open_study
 from tests.acceptance.conftest import Commands
 from tests.acceptance.processes import Process
 from tests.servers import PostgresServer

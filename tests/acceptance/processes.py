@@ -129,10 +129,10 @@ def serve() -> None:
     import sqlalchemy.dialects.sqlite  # noqa: F401
 
     import gloss_tune.cli
+    import gloss_tune.spec.shipped
     import gloss_tune.study.create
     import gloss_tune.study.first_trials
-    import gloss_tune.study.reading
-    import gloss_tune.study.shipped
+    import gloss_tune.study.status
     import gloss_tune.workers.worker  # noqa: F401
 
     assert not {"torch", "transformers"} & sys.modules.keys(), "what a rehearsal imports must not load torch"

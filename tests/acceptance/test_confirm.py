@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
+from gloss_tune.confirm.confirmation import confirmation_of
 from gloss_tune.finetune.rehearsal import Rehearsal
-from gloss_tune.study.confirmation import confirmation_of
-from gloss_tune.study.opened import OpenStudy, open_study
-from gloss_tune.study.reading import status as read_status
-from gloss_tune.study.reading import trials as read_trials
+from gloss_tune.study.status import status as read_status
+from gloss_tune.study.status import trials as read_trials
+from gloss_tune.study.study import OpenStudy, open_study
 from tests.acceptance.conftest import Commands, until
 
 pytestmark = pytest.mark.timeout(60)

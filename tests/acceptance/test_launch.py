@@ -16,12 +16,12 @@ import psutil
 import pytest
 import sqlalchemy
 
+from gloss_tune.cores import usable_cores
 from gloss_tune.errors import InputError
-from gloss_tune.study.opened import OpenStudy, open_study
-from gloss_tune.study.reading import status as read_status
-from gloss_tune.study.reading import trials as read_trials
+from gloss_tune.study.status import status as read_status
+from gloss_tune.study.status import trials as read_trials
+from gloss_tune.study.study import OpenStudy, open_study
 from gloss_tune.wording import count
-from gloss_tune.workers.cores import usable_cores
 from tests.acceptance.conftest import Commands, until
 from tests.acceptance.processes import Process
 from tests.conftest import CommandLine

@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from gloss_tune.study.reading import status as read_status
-from gloss_tune.study.reading import trials as read_trials
+from gloss_tune.study.status import status as read_status
+from gloss_tune.study.status import trials as read_trials
 from tests.acceptance.conftest import Commands, until
 from tests.acceptance.test_signals import create, epochs_reported, expected_value
 from tests.servers import PostgresServer

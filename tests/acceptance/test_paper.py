@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from gloss_tune.study.opened import open_study
-from gloss_tune.study.reading import trials as read_trials
+from gloss_tune.study.status import trials as read_trials
+from gloss_tune.study.study import open_study
 from tests.acceptance.conftest import Commands, until
 
 pytestmark = pytest.mark.timeout(60)

@@ -16,10 +16,10 @@ import psycopg
 import pytest
 
 from gloss_tune.finetune.rehearsal import Rehearsal
-from gloss_tune.study.opened import OpenStudy, open_study
-from gloss_tune.study.queue import claim
-from gloss_tune.study.reading import status as read_status
-from gloss_tune.study.reading import trials as read_trials
+from gloss_tune.queue.claims import claim
+from gloss_tune.study.status import status as read_status
+from gloss_tune.study.status import trials as read_trials
+from gloss_tune.study.study import OpenStudy, open_study
 from tests.acceptance.conftest import Commands, until
 from tests.acceptance.processes import Process
 from tests.integration.studies import trial_of

@@ -24,9 +24,9 @@ from optuna.storages._rdb import models
 from optuna.trial import TrialState
 from sqlalchemy.orm import Session
 
+from gloss_tune.spec.spec import build_spec
 from gloss_tune.study.create import create
-from gloss_tune.study.opened import OpenStudy
-from gloss_tune.study.spec import build_spec
+from gloss_tune.study.study import OpenStudy
 from tests.benchmarks.table import Row, format_table
 from tests.servers import PostgresServer, ServerUnavailableError, postgres_binaries
 

@@ -17,8 +17,8 @@ from pathlib import Path
 import optuna
 from optuna.trial import TrialState
 
+from gloss_tune.spec.spec import StudySpec, build_spec
 from gloss_tune.study.samplers import build_pruner
-from gloss_tune.study.spec import StudySpec, build_spec
 from tests.benchmarks.table import Row
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"

@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 
-from gloss_tune.workers.cores import usable_cores
+from gloss_tune.cores import usable_cores
 from tests.benchmarks.table import Row
 
 _MODULE = [sys.executable, "-m", "gloss_tune"]

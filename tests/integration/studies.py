@@ -12,11 +12,11 @@ from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial
 
 from gloss_tune.finetune.config import EpochReport
-from gloss_tune.study import recovery
+from gloss_tune.queue import recovery
+from gloss_tune.spec.spec import build_spec
+from gloss_tune.storage.shared_storage import SharedStorage
 from gloss_tune.study.create import create
-from gloss_tune.study.opened import OpenStudy, open_study
-from gloss_tune.study.shared_storage import SharedStorage
-from gloss_tune.study.spec import build_spec
+from gloss_tune.study.study import OpenStudy, open_study
 
 METRICS = {
     "train_loss": 0.5,
@@ -51,7 +51,7 @@ def all_connections_closed() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def server_up_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
     """The test's server has just started, and leases are judged from then on; here they are aged by hand."""
-    monkeypatch.setattr("gloss_tune.study.recovery.server_started", lambda session: datetime.min)
+    monkeypatch.setattr("gloss_tune.queue.recovery.server_started", lambda session: datetime.min)
 
 
 #: What the files of a study named "study" are called.
@@ -61,7 +61,7 @@ FILES = "study.0"
 @pytest.fixture(autouse=True)
 def known_files(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each study's files have a name of their own; here it is known."""
-    monkeypatch.setattr("gloss_tune.study.opened.new_identifier", lambda: "0")
+    monkeypatch.setattr("gloss_tune.study.study.new_identifier", lambda: "0")
 
 
 def make(url: str, name: str = "study", **layer: Any) -> OpenStudy:

@@ -15,15 +15,15 @@ from optuna.trial import TrialState
 from gloss_tune.errors import InputError
 from gloss_tune.finetune.config import EpochReport, FinetuneConfig
 from gloss_tune.finetune.rehearsal import Rehearsal
-from gloss_tune.study.budget import create_study
+from gloss_tune.queue.budget import create_study
+from gloss_tune.queue.claims import Claim, claim, give_back
+from gloss_tune.signals import StopFlag
 from gloss_tune.study.objective import Ending, ask, run_trial, tell
-from gloss_tune.study.opened import open_study
-from gloss_tune.study.queue import Claim, claim, give_back
-from gloss_tune.study.reading import trials as read_trials
+from gloss_tune.study.status import trials as read_trials
+from gloss_tune.study.study import open_study
 from gloss_tune.workers import worker as worker_module
 from gloss_tune.workers.artifacts import checkpoints as checkpoints_module
 from gloss_tune.workers.artifacts.checkpoints import SavingCost, TrialCheckpoint, delete_left_overs
-from gloss_tune.workers.signals import StopFlag
 from gloss_tune.workers.worker import WorkerOptions, work
 from tests.disks import no_file_larger_than
 from tests.integration.studies import FILES, METRICS, age, join, make, reap, trial_of

@@ -12,18 +12,18 @@ from typing import Any
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
+from gloss_tune.confirm.confirmation import Confirmation, confirm, confirmation_of, confirmed_best, ranking
+from gloss_tune.confirm.export import export
 from gloss_tune.errors import InputError, NonFiniteLossError, StudyMismatchError
 from gloss_tune.finetune.config import EpochReport
 from gloss_tune.finetune.rehearsal import Rehearsal
-from gloss_tune.study.confirmation import Confirmation, confirm, confirmation_of, confirmed_best, ranking
+from gloss_tune.queue.claims import claim
+from gloss_tune.signals import StopFlag
+from gloss_tune.spec.spec import build_spec
 from gloss_tune.study.create import create
-from gloss_tune.study.exporting import export
-from gloss_tune.study.opened import OpenStudy, open_study
-from gloss_tune.study.queue import claim
-from gloss_tune.study.reading import status, trials
-from gloss_tune.study.spec import build_spec
+from gloss_tune.study.status import status, trials
+from gloss_tune.study.study import OpenStudy, open_study
 from gloss_tune.workers import worker as worker_module
-from gloss_tune.workers.signals import StopFlag
 from gloss_tune.workers.worker import WorkerOptions, work
 from tests.integration.studies import contents, join, make
 
@@ -271,7 +271,7 @@ def test_the_confirmation_of_a_deleted_study_is_not_that_of_its_successor(
     opened = searched(url)
     confirm(opened, top=1, seeds=2)
     opened.storage.delete_study(opened.study_id)
-    monkeypatch.setattr("gloss_tune.study.opened.new_identifier", lambda: "1")
+    monkeypatch.setattr("gloss_tune.study.study.new_identifier", lambda: "1")
     successor = searched(url)
     assert confirmation_of(successor) is None
     with pytest.raises(InputError, match="under another name"):

@@ -10,10 +10,10 @@ import pytest
 
 from gloss_tune.encoder import ResolvedEncoder
 from gloss_tune.errors import DataError, EncoderError, InputError, StudyMismatchError
+from gloss_tune.spec.spec import StudySpec, build_spec
 from gloss_tune.study.create import create
-from gloss_tune.study.opened import FORMAT, artifacts_folder, check_name, open_study
-from gloss_tune.study.spec import StudySpec, build_spec
-from gloss_tune.workers.real import RealRuns
+from gloss_tune.study.study import FORMAT, artifacts_folder, check_name, open_study
+from gloss_tune.workers.runs import RealRuns
 from tests.integration.studies import contents, join, make
 
 
@@ -44,7 +44,7 @@ def encoder(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     def resolve(name: str) -> ResolvedEncoder:
         return ResolvedEncoder(name, Path("/nowhere"), found["fingerprint"])
 
-    for module in ("gloss_tune.study.create", "gloss_tune.workers.real"):
+    for module in ("gloss_tune.study.create", "gloss_tune.workers.runs"):
         monkeypatch.setattr(f"{module}.resolve_encoder", resolve)
     return found
 

@@ -10,13 +10,13 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from gloss_tune.study.opened import OpenStudy
-from gloss_tune.study.reading import trials as read_trials
-from gloss_tune.workers.launch import density as density_module
-from gloss_tune.workers.launch.density import Density, worker_memory
-from gloss_tune.workers.launch.starter import Starter
-from gloss_tune.workers.launch.supervisor import supervise
-from gloss_tune.workers.signals import StopFlag
+from gloss_tune.launch import density as density_module
+from gloss_tune.launch.density import Density, worker_memory
+from gloss_tune.launch.starter import Starter
+from gloss_tune.launch.supervisor import supervise
+from gloss_tune.signals import StopFlag
+from gloss_tune.study.status import trials as read_trials
+from gloss_tune.study.study import OpenStudy
 from gloss_tune.workers.worker import WorkerOptions
 from tests.integration.studies import join, make
 

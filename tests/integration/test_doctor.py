@@ -18,26 +18,26 @@ import sqlalchemy
 import torch
 
 from gloss_tune.data import load_dataset
+from gloss_tune.doctor import machine as machine_checks
+from gloss_tune.doctor import smoke
+from gloss_tune.doctor import storage as storage_checks
+from gloss_tune.doctor import study as study_checks
+from gloss_tune.doctor.checklist import Finding
+from gloss_tune.doctor.examination import Diagnosis, examine
+from gloss_tune.doctor.storage import look_at_clock, look_at_storage
 from gloss_tune.encoder import resolve_encoder
 from gloss_tune.errors import DeviceMemoryError, StorageError
 from gloss_tune.finetune.checkpoint import save_checkpoint
 from gloss_tune.finetune.session import Session
 from gloss_tune.processes import this_process
-from gloss_tune.study import storage as storage_module
+from gloss_tune.queue.claims import claim
+from gloss_tune.queue.heartbeats import WorkerEntry, sign_in
+from gloss_tune.signals import StopFlag
+from gloss_tune.spec.spec import build_spec
+from gloss_tune.storage import connect as storage_module
 from gloss_tune.study.create import create
-from gloss_tune.study.opened import OpenStudy, artifacts_folder
-from gloss_tune.study.queue import claim
-from gloss_tune.study.roster import WorkerEntry, sign_in
-from gloss_tune.study.spec import build_spec
+from gloss_tune.study.study import OpenStudy, artifacts_folder
 from gloss_tune.workers.artifacts.store import has_left_marker, leave_marker
-from gloss_tune.workers.doctor import machine as machine_checks
-from gloss_tune.workers.doctor import smoke
-from gloss_tune.workers.doctor import storage as storage_checks
-from gloss_tune.workers.doctor import study as study_checks
-from gloss_tune.workers.doctor.checklist import Finding
-from gloss_tune.workers.doctor.examination import Diagnosis, examine
-from gloss_tune.workers.doctor.storage import look_at_clock, look_at_storage
-from gloss_tune.workers.signals import StopFlag
 from gloss_tune.workers.worker import WorkerOptions, work
 from tests.integration.studies import age, contents, make
 from tests.servers import PostgresServer

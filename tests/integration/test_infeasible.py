@@ -6,10 +6,10 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from gloss_tune.queue.claims import claim
 from gloss_tune.study.infeasible import StudyWithInfeasible
 from gloss_tune.study.objective import Ending, ask, tell
-from gloss_tune.study.opened import OpenStudy
-from gloss_tune.study.queue import claim
+from gloss_tune.study.study import OpenStudy
 from tests.integration.studies import join, make, trial_of
 
 pytestmark = pytest.mark.prepared

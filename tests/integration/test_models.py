@@ -22,9 +22,9 @@ from gloss_tune.encoder import Encoder, resolve_encoder
 from gloss_tune.finetune.config import EpochReport
 from gloss_tune.finetune.loop import Finetune
 from gloss_tune.finetune.model_folder import DESCRIPTION, HEAD
+from gloss_tune.queue.claims import Claim, claim
 from gloss_tune.study.objective import Ending, ask, tell
-from gloss_tune.study.opened import OpenStudy
-from gloss_tune.study.queue import Claim, claim
+from gloss_tune.study.study import OpenStudy
 from gloss_tune.workers.artifacts import models as models_module
 from gloss_tune.workers.artifacts.models import drop_model, forget_worse, keep_model
 from gloss_tune.workers.artifacts.trial_files import MODELS

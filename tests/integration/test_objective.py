@@ -10,11 +10,11 @@ from optuna.trial import TrialState
 
 from gloss_tune.errors import DeviceMemoryError, NonFiniteLossError
 from gloss_tune.finetune.config import EpochReport
+from gloss_tune.queue.claims import claim, give_back
+from gloss_tune.storage.shared_storage import LeaseLostError
 from gloss_tune.study.objective import Ending, Interrupted, ask, run_trial, tell
-from gloss_tune.study.opened import OpenStudy
-from gloss_tune.study.queue import claim, give_back
-from gloss_tune.study.reading import trials as read_trials
-from gloss_tune.study.shared_storage import LeaseLostError
+from gloss_tune.study.status import trials as read_trials
+from gloss_tune.study.study import OpenStudy
 from tests.integration.studies import ScriptedRun, age, join, make, reap, trial_of
 
 pytestmark = pytest.mark.prepared
@@ -165,7 +165,7 @@ def test_one_epoch_without_a_number_does_not_spoil_the_others(url: str) -> None:
 
 def test_a_study_of_failures_has_no_best_and_says_so(url: str) -> None:
     from gloss_tune.errors import GlossTuneError
-    from gloss_tune.study.reading import export, status
+    from gloss_tune.study.status import export, status
 
     opened = make(url, trials=2)
     for _ in range(2):

@@ -23,17 +23,17 @@ from sqlalchemy.exc import OperationalError
 from gloss_tune.errors import GlossTuneError, InputError
 from gloss_tune.finetune.rehearsal import Rehearsal
 from gloss_tune.processes import this_process
-from gloss_tune.study import queue
-from gloss_tune.study.budget import stop_reason
+from gloss_tune.queue import claims as queue
+from gloss_tune.queue.budget import stop_reason
+from gloss_tune.queue.claims import Claim, claim, give_back, renew
+from gloss_tune.queue.heartbeats import WorkerEntry, present, sign_in
+from gloss_tune.queue.recovery import Beat, beat, requeue_failed, requeue_lost
+from gloss_tune.signals import StopFlag
+from gloss_tune.storage.shared_storage import LeaseLostError, SharedStorage
 from gloss_tune.study.objective import Ending, ask, tell
-from gloss_tune.study.opened import OpenStudy
-from gloss_tune.study.queue import Claim, claim, give_back, renew
-from gloss_tune.study.reading import export, status
-from gloss_tune.study.recovery import Beat, beat, requeue_failed, requeue_lost
-from gloss_tune.study.roster import WorkerEntry, present, sign_in
-from gloss_tune.study.shared_storage import LeaseLostError, SharedStorage
+from gloss_tune.study.status import export, status
+from gloss_tune.study.study import OpenStudy
 from gloss_tune.workers.lease import LeaseKeeper
-from gloss_tune.workers.signals import StopFlag
 from gloss_tune.workers.worker import WorkerOptions, work
 from tests.integration.studies import age, join, make, trial_of
 
@@ -130,7 +130,7 @@ def test_time_without_a_server_does_not_count_against_a_lease(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody can renew a lease on a server that is away: after its start, each has its whole lease again."""
-    monkeypatch.setattr("gloss_tune.study.recovery.server_started", queue.server_started)
+    monkeypatch.setattr("gloss_tune.queue.recovery.server_started", queue.server_started)
     opened = make(postgres_url, lease=30)
     take(opened)
     age(opened, 0, 100_000)
@@ -325,7 +325,7 @@ def test_the_order_of_failures_is_that_of_the_databases_clock(
 
     opened = make(storage_url, trials=9, max_failures_in_a_row=2)
     with monkeypatch.context() as ahead:
-        ahead.setattr("gloss_tune.study.queue.datetime", Ahead)
+        ahead.setattr("gloss_tune.queue.claims.datetime", Ahead)
         fail(opened)
         fail(opened)
     assert stop_reason(opened.storage, opened.study_id, opened.spec) is not None

@@ -15,15 +15,15 @@ import optuna_dashboard
 import pytest
 from optuna.artifacts import get_all_artifact_meta
 
+from gloss_tune.confirm.confirmation import confirm, confirmation_of
 from gloss_tune.errors import InputError, NonFiniteLossError
+from gloss_tune.queue.claims import claim
 from gloss_tune.report import ReportOptions, write_report
 from gloss_tune.report.facts import gather
-from gloss_tune.study.confirmation import confirm, confirmation_of
+from gloss_tune.signals import StopFlag
 from gloss_tune.study.objective import ask, run_trial, tell
-from gloss_tune.study.opened import OpenStudy
-from gloss_tune.study.queue import claim
+from gloss_tune.study.study import OpenStudy
 from gloss_tune.workers.artifacts.store import upload_confusion
-from gloss_tune.workers.signals import StopFlag
 from gloss_tune.workers.worker import WorkerOptions, work
 from tests.integration.studies import ScriptedRun, contents, join, make
 

@@ -20,17 +20,17 @@ from sentence_transformers import SentenceTransformer
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 
 import gloss_tune
+from gloss_tune.confirm.confirmation import confirm, confirmed_best
 from gloss_tune.data import load_dataset
 from gloss_tune.errors import GlossTuneError, InputError, StudyMismatchError
 from gloss_tune.finetune.loop import Finetune
-from gloss_tune.study.confirmation import confirm, confirmed_best
+from gloss_tune.retrain import retrain as retrain_module
+from gloss_tune.retrain.retrain import RetrainOptions, retrain
+from gloss_tune.signals import StopFlag
+from gloss_tune.spec.spec import build_spec
 from gloss_tune.study.create import create
-from gloss_tune.study.opened import OpenStudy, open_study
-from gloss_tune.study.reading import best_trial
-from gloss_tune.study.spec import build_spec
-from gloss_tune.workers import retrain as retrain_module
-from gloss_tune.workers.retrain import RetrainOptions, retrain
-from gloss_tune.workers.signals import StopFlag
+from gloss_tune.study.status import best_trial
+from gloss_tune.study.study import OpenStudy, open_study
 from gloss_tune.workers.worker import WorkerOptions, work
 from tests.conftest import CommandLine
 from tests.integration.studies import make
@@ -407,7 +407,7 @@ def test_the_confusion_matrix_of_a_trial_is_that_of_its_best_epoch(opened: OpenS
 def test_embeddings_before_and_after_are_those_of_both_encoders(
     opened: OpenStudy, place: Path, trained: tuple[Path, dict[str, Any]]
 ) -> None:
-    from gloss_tune.workers.embedding_map import embed_before_and_after
+    from gloss_tune.report.embedding_map import embed_before_and_after
 
     both = embed_before_and_after(opened, trained[0])
     val = load_dataset(str(place / "words")).val
@@ -427,7 +427,7 @@ def test_embeddings_before_and_after_are_those_of_both_encoders(
 def test_the_test_documents_are_looked_at_once(
     opened: OpenStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from gloss_tune.workers import final_tests
+    from gloss_tune.retrain import final_test as final_tests
 
     found = final_tests.final_test(opened, tmp_path, 2, StopFlag(), device="cpu", threads=1)
     assert [len(found[name]) for name in ("accuracy", "macro_f1")] == [2, 2]

@@ -20,10 +20,10 @@ from optuna.trial import TrialState
 
 from gloss_tune.errors import InputError, StorageError
 from gloss_tune.logging import redact
-from gloss_tune.study.budget import counts
-from gloss_tune.study.opened import open_study
-from gloss_tune.study.queue import claim
-from gloss_tune.study.storage import open_storage, parse_storage_url
+from gloss_tune.queue.budget import counts
+from gloss_tune.queue.claims import claim
+from gloss_tune.storage.connect import open_storage, parse_storage_url
+from gloss_tune.study.study import open_study
 from tests.integration.studies import contents, join, make
 
 MODES = pytest.mark.parametrize("create", [False, True], ids=["read", "create"])
@@ -72,7 +72,7 @@ def test_a_database_of_another_tool_is_refused_and_left_as_it_was(
     storage_url: str, statements: list[str], create: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "gloss_tune.study.storage._FIRST_START_TRIES", 2
+        "gloss_tune.storage.connect._FIRST_START_TRIES", 2
     )  # it might be half-made: no long wait here
     execute(storage_url, *statements)
     before, files_before = contents(storage_url), files(tmp_path)
@@ -407,7 +407,7 @@ def test_a_connection_that_broke_while_it_was_idle_is_replaced(
     opened = make(postgres_url)
     assert counts(opened.storage, opened.study_id)
     break_connections(postgres_url)
-    monkeypatch.setattr("gloss_tune.study.storage._IDLE_SECONDS", 0.0)
+    monkeypatch.setattr("gloss_tune.storage.connect._IDLE_SECONDS", 0.0)
     assert claim(opened.storage, opened.study_id, "w") is not None
 
 
@@ -462,7 +462,7 @@ def on_nfs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.delenv("GLOSS_TUNE_FORCE", raising=False)
     url = f"sqlite:///{tmp_path}/study.db"
     open_storage(url, create=True)
-    monkeypatch.setattr("gloss_tune.study.storage.network_filesystem", lambda path: "nfs4")
+    monkeypatch.setattr("gloss_tune.storage.connect.network_filesystem", lambda path: "nfs4")
     return url
 
 
@@ -502,7 +502,7 @@ def test_opening_a_study_again_drops_none_of_this_processs_locks(tmp_path: Path)
     assert counts(opened.storage, opened.study_id)[TrialState.WAITING] == 3
     open_study(url)
     code = (
-        "from gloss_tune.study.opened import open_study; from gloss_tune.study.queue import claim\n"
+        "from gloss_tune.study.study import open_study; from gloss_tune.queue.claims import claim\n"
         f"opened = open_study({url!r}); claim(opened.storage, opened.study_id, 'other')"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

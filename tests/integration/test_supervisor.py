@@ -18,19 +18,19 @@ from sqlalchemy.exc import OperationalError
 
 from gloss_tune.encoder import ResolvedEncoder
 from gloss_tune.errors import GlossTuneError, InputError
+from gloss_tune.launch import policy, supervisor
+from gloss_tune.launch import watch as watch_module
+from gloss_tune.launch.child import Leaving, Order, StopOrder, TrialFinished, Why, work_for_parent
+from gloss_tune.launch.starter import StartAbandonedError, Starter
+from gloss_tune.launch.supervisor import supervise
+from gloss_tune.launch.watch import StudyWatch
 from gloss_tune.logging import logger
+from gloss_tune.signals import StopFlag
+from gloss_tune.spec.spec import build_spec
 from gloss_tune.study.create import create
-from gloss_tune.study.opened import OpenStudy
-from gloss_tune.study.reading import status, trial_counts
-from gloss_tune.study.reading import trials as read_trials
-from gloss_tune.study.spec import build_spec
-from gloss_tune.workers.launch import policy, supervisor
-from gloss_tune.workers.launch import watch as watch_module
-from gloss_tune.workers.launch.child import Leaving, Order, StopOrder, TrialFinished, Why, work_for_parent
-from gloss_tune.workers.launch.starter import StartAbandonedError, Starter
-from gloss_tune.workers.launch.supervisor import supervise
-from gloss_tune.workers.launch.watch import StudyWatch
-from gloss_tune.workers.signals import StopFlag
+from gloss_tune.study.status import status, trial_counts
+from gloss_tune.study.status import trials as read_trials
+from gloss_tune.study.study import OpenStudy
 from gloss_tune.workers.worker import WorkerOptions
 from tests.integration.studies import join, make
 

@@ -15,11 +15,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from gloss_tune.errors import InputError, NonFiniteLossError
 from gloss_tune.finetune.config import EpochReport
 from gloss_tune.finetune.rehearsal import Rehearsal
-from gloss_tune.study.opened import OpenStudy
-from gloss_tune.study.reading import trials
+from gloss_tune.signals import StopFlag
+from gloss_tune.study.status import trials
+from gloss_tune.study.study import OpenStudy
 from gloss_tune.workers import tracking as tracking_module
 from gloss_tune.workers import worker as worker_module
-from gloss_tune.workers.signals import StopFlag
 from gloss_tune.workers.tracking import TrackedTrial, TrialTracking, check_trackers
 from gloss_tune.workers.worker import WorkerOptions, work
 from tests.integration.studies import join, make

@@ -16,14 +16,14 @@ from optuna.trial import TrialState
 from gloss_tune.errors import GlossTuneError, NonFiniteLossError
 from gloss_tune.finetune.config import EpochReport, FinetuneConfig
 from gloss_tune.finetune.rehearsal import Rehearsal
-from gloss_tune.study.budget import counts
+from gloss_tune.queue.budget import counts
+from gloss_tune.queue.claims import claim
+from gloss_tune.signals import StopFlag
 from gloss_tune.study.objective import ask
-from gloss_tune.study.opened import OpenStudy
-from gloss_tune.study.queue import claim
-from gloss_tune.study.reading import status
-from gloss_tune.study.reading import trials as read_trials
+from gloss_tune.study.status import status
+from gloss_tune.study.status import trials as read_trials
+from gloss_tune.study.study import OpenStudy
 from gloss_tune.workers import worker as worker_module
-from gloss_tune.workers.signals import StopFlag
 from gloss_tune.workers.worker import WorkerOptions, work
 from tests.integration.studies import age, join, make, trial_of
 

@@ -15,9 +15,9 @@ from gloss_tune.finetune import (
     save_checkpoint,
 )
 from gloss_tune.logging import logger
-from gloss_tune.study.opened import OpenStudy
-from gloss_tune.study.queue import Claim
-from gloss_tune.study.standings import standings
+from gloss_tune.queue.claims import Claim
+from gloss_tune.storage.trial_states import standings
+from gloss_tune.study.study import OpenStudy
 from gloss_tune.workers.artifacts.trial_files import CHECKPOINTS, TrialFile, remove, trial_files
 
 # a checkpoint is worth writing only where repeating the work would cost more

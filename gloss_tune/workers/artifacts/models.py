@@ -19,11 +19,11 @@ from optuna.trial import TrialState
 from gloss_tune.atomic import part_beside, whole_folder
 from gloss_tune.finetune.model_folder import DESCRIPTION, write_model
 from gloss_tune.logging import logger
+from gloss_tune.queue.claims import Claim
+from gloss_tune.storage.trial_states import best_complete, standings
 from gloss_tune.study.objective import Ending
-from gloss_tune.study.opened import OpenStudy, current_versions
-from gloss_tune.study.queue import Claim
-from gloss_tune.study.reading import hyperparameters
-from gloss_tune.study.standings import best_complete, standings
+from gloss_tune.study.status import hyperparameters
+from gloss_tune.study.study import OpenStudy, current_versions
 from gloss_tune.workers.artifacts.trial_files import MODELS, remove, trial_files
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gloss_tune.study.opened import OpenStudy
+from gloss_tune.study.study import OpenStudy
 from gloss_tune.workers.artifacts.checkpoints import delete_left_overs
 from gloss_tune.workers.artifacts.models import forget_worse
 

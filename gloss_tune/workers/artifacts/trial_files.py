@@ -21,7 +21,7 @@ from optuna.trial import TrialState
 
 from gloss_tune.atomic import PART
 from gloss_tune.logging import logger
-from gloss_tune.study.standings import Standing
+from gloss_tune.storage.trial_states import Standing
 
 CHECKPOINTS = "checkpoints"
 MODELS = "models"

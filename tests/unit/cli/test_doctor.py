@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from gloss_tune.cli.doctor import _estimated, _print_end
-from gloss_tune.workers.doctor.checklist import Finding
-from gloss_tune.workers.doctor.examination import Diagnosis, Estimate
+from gloss_tune.doctor.checklist import Finding
+from gloss_tune.doctor.examination import Diagnosis, Estimate
 
 
 @pytest.mark.parametrize(

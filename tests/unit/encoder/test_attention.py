@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gloss_tune.encoder import attention, runs
+from gloss_tune.encoder import attention
+from gloss_tune.encoder import buckets as runs
 from gloss_tune.encoder.layout import Layout
 
 HEADS, WIDTH = 2, 4

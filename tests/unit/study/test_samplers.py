@@ -11,9 +11,9 @@ from optuna.pruners import HyperbandPruner, MedianPruner, NopPruner
 from optuna.samplers import BaseSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
 from optuna.trial import TrialState
 
-from gloss_tune.study.opened import OpenStudy
+from gloss_tune.spec.spec import StudySpec, build_spec
 from gloss_tune.study.samplers import build_pruner, build_sampler
-from gloss_tune.study.spec import StudySpec, build_spec
+from gloss_tune.study.study import OpenStudy
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning"),
@@ -211,7 +211,7 @@ def test_hyperband_divides_the_longest_run() -> None:
 def test_a_rebuilt_study_uses_its_own_sampler_and_pruner(tmp_path: Any) -> None:
     """Optuna's load_study alone would silently take TPE and Median."""
     from gloss_tune.study.create import create
-    from gloss_tune.study.opened import open_study
+    from gloss_tune.study.study import open_study
 
     url = f"sqlite:///{tmp_path}/s.db"
     create(spec_of(sampler="qmc", pruner="hyperband", rehearse=True, seed=5), url, "s")

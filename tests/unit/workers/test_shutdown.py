@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
+from gloss_tune import signals
 from gloss_tune.logging import logger
+from gloss_tune.signals import StopFlag, stop_on_signal
 from gloss_tune.workers import shutdown as module
-from gloss_tune.workers import signals
 from gloss_tune.workers.shutdown import Shutdown
-from gloss_tune.workers.signals import StopFlag, stop_on_signal
 
 
 class Clock:
@@ -32,7 +32,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     moved = Clock()
     monkeypatch.setattr("gloss_tune.workers.shutdown.time", moved)
-    monkeypatch.setattr("gloss_tune.workers.signals.time", moved)
+    monkeypatch.setattr("gloss_tune.signals.time", moved)
     return moved
 
 

@@ -1,0 +1,109 @@
+"""A few steps of a trial that nobody claimed: does training work here, and how long will the study take?"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gloss_tune.data import TokenizedSplit, epoch_batches
+from gloss_tune.finetune.config import FinetuneConfig
+from gloss_tune.finetune.session import Session
+from gloss_tune.spec.spec import StudySpec
+
+if TYPE_CHECKING:
+    from gloss_tune.data import TextDataset
+    from gloss_tune.encoder import ResolvedEncoder
+
+_STEPS = 6
+_ENOUGH_SECONDS = 6.0
+_EVALUATED = 256
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a few steps took.
+
+    Args:
+        batch_size: documents in a step.
+        step_seconds: one step, warm-up not counted.
+        trial_seconds: a whole trial that is neither pruned nor ends early.
+        memory: the most that was in use, in bytes.
+    """
+
+    batch_size: int
+    step_seconds: float
+    trial_seconds: float
+    memory: float
+
+
+class _EnoughError(Exception):
+    """The steps that were wanted are done."""
+
+
+def measure(spec: StudySpec, dataset: TextDataset, encoder: ResolvedEncoder, device: str) -> Measured:
+    """Train for a few steps and evaluate a few documents, with the worker's own code.
+
+    Args:
+        spec: the study.
+        dataset: the study's, its texts on this machine.
+        encoder: the study's.
+        device: ``cpu``, ``cuda:0`` …
+
+    Raises:
+        GlossTuneError: the trial cannot be run here.
+    """
+    import torch
+
+    from gloss_tune.finetune.memory import peak_memory_mb
+
+    config = middle_config(spec)
+    session = Session(dataset, encoder, device, spec.longest_documents)
+    train, val = session.tokens("train", config.max_length), session.tokens("val", config.max_length)
+    steps = len(epoch_batches(train.labels, train.lengths, config.batch_size, seed=config.seed, epoch=1))
+    marks = [time.perf_counter()]
+
+    def on_step() -> None:
+        if device.startswith("cuda"):
+            torch.cuda.synchronize(device)  # a step is done when the device is done with it
+        marks.append(time.perf_counter())
+        if len(marks) > min(steps, _STEPS) or (len(marks) > 2 and marks[-1] - marks[0] > _ENOUGH_SECONDS):
+            raise _EnoughError
+
+    run = session.run(config, on_step)
+    marks[:] = [time.perf_counter()]
+    with contextlib.suppress(_EnoughError):
+        next(run.epochs())
+    step_seconds = float(np.mean(np.diff(marks[1:] if len(marks) > 2 else marks)))
+
+    some = sample(val, _EVALUATED)
+    evaluation = session.run(config)  # as a run that has trained no step: it shares the encoder
+    start = time.perf_counter()
+    evaluation.evaluate(some)
+    document_seconds = (time.perf_counter() - start) / len(some)
+    # a linear probe, too, wants each training document embedded once an epoch
+    embedded = len(val) + (len(train) if config.mode == "standalone" else 0)
+    epoch_seconds = steps * step_seconds + embedded * document_seconds
+    return Measured(
+        min(config.batch_size, len(train)),
+        step_seconds,
+        config.epochs * epoch_seconds,
+        peak_memory_mb(torch.device(device)) * 2**20,
+    )
+
+
+def middle_config(spec: StudySpec) -> FinetuneConfig:
+    """A fine-tune such as the study's trials ask for: the middle of each range, steps within it left aside."""
+    few = {searched.name: replace(searched, points=3, step=None).grid() for searched in spec.ranges}
+    return spec.config({name: values[len(values) // 2] for name, values in few.items()})
+
+
+def sample(tokens: TokenizedSplit, most: int) -> TokenizedSplit:
+    """At most so many documents of a split, evenly taken from it, so that long and short ones are among them."""
+    chosen = np.unique(np.linspace(0, len(tokens) - 1, min(most, len(tokens))).astype(np.int64))
+    rows = [tokens.ids[tokens.offsets[index] : tokens.offsets[index + 1]] for index in chosen]
+    offsets = np.cumsum([0, *map(len, rows)], dtype=np.int64)
+    return TokenizedSplit(np.concatenate(rows), offsets, tokens.labels[chosen])

@@ -1,0 +1,127 @@
+"""A worker that ``launch`` started: it obeys its parent, outlives it by one epoch at most, and says why it leaves.
+
+Parent and child talk through one pipe that nobody else sees. To the child go orders to stop; to the parent go
+:class:`TrialFinished` after each trial and one :class:`Leaving` at the end. A pipe that closes means that the parent
+has died.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import signal
+import sys
+import threading
+import traceback
+from dataclasses import dataclass
+from enum import Enum
+from multiprocessing.connection import Connection
+
+from gloss_tune.errors import GlossTuneError, InputError, StorageError
+from gloss_tune.logging import configure, logger
+from gloss_tune.signals import StopFlag, stop_on_signal
+from gloss_tune.workers.entry import serve
+from gloss_tune.workers.worker import WorkerOptions
+
+# Slurm and systemd signal every process of a job: that and the parent's order are one notice, not two
+_ONE_NOTICE_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a worker is to do.
+
+    Args:
+        worker: its number in the group, from 1.
+        storage: the study's database, with its password.
+        study: the study's name.
+        options: how to work.
+    """
+
+    worker: int
+    storage: str
+    study: str
+    options: WorkerOptions
+
+
+@dataclass(frozen=True)
+class StopOrder:
+    """Stop as on this signal; ``at_once`` without finishing the epoch."""
+
+    signum: int
+    at_once: bool
+
+
+@dataclass(frozen=True)
+class TrialFinished:
+    """The worker has finished one more trial."""
+
+
+class Why(str, Enum):
+    """Why a worker leaves."""
+
+    done = "done"  # no trial left, or its limit reached
+    stopped = "stopped"  # by a signal
+    gave_up = "gave up"  # an error that every worker of the study would meet again
+    wrong_input = "wrong input"  # this machine's data, encoder or device
+    crashed = "crashed"
+
+
+@dataclass(frozen=True)
+class Leaving:
+    """A worker's last word."""
+
+    why: Why
+    reason: str = ""
+
+
+def work_for_parent(order: Order, connection: Connection) -> None:
+    """The life of the child's process."""
+    if hasattr(os, "setsid"):
+        os.setsid()  # Ctrl-C in a terminal is the parent's, which passes it on
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the terminal's end is the parent's affair
+    configure(prefix=f"worker {order.worker}: ")
+    with stop_on_signal(last=True, one_notice=_ONE_NOTICE_SECONDS) as stop:
+        if hasattr(signal, "pthread_sigmask"):
+            signal.pthread_sigmask(signal.SIG_SETMASK, [])  # the process that forks us blocks them
+        threading.Thread(target=_obey, args=(connection, stop), name="obey-parent", daemon=True).start()
+        leaving = _work(order, connection, stop)
+        _tell(connection, leaving)
+    sys.exit(stop.exit_code if leaving.why is Why.stopped else int(leaving.why is not Why.done))
+
+
+def _work(order: Order, connection: Connection, stop: StopFlag) -> Leaving:
+    try:
+        serve(order.storage, order.study, order.options, stop, lambda: _tell(connection, TrialFinished()))
+    except StorageError as error:  # the parent opened this storage: it is away, and will be back
+        return Leaving(Why.crashed, str(error))
+    except InputError as error:
+        return Leaving(Why.wrong_input, str(error))
+    except GlossTuneError as error:
+        return Leaving(Why.gave_up, str(error))
+    except Exception as error:
+        logger.error("%s", traceback.format_exc())
+        return Leaving(Why.crashed, f"{type(error).__name__}: {error}")
+    return Leaving(Why.done if stop.signum is None else Why.stopped)
+
+
+def _tell(connection: Connection, message: object) -> None:
+    with contextlib.suppress(OSError):  # the parent has died; the thread that obeys it knows
+        connection.send(message)
+
+
+def _obey(connection: Connection, stop: StopFlag) -> None:
+    """Pass the parent's orders on to the flag, and its death."""
+    while True:
+        try:
+            ordered: StopOrder = connection.recv()
+        except (EOFError, OSError):
+            if stop.signum is None:
+                logger.warning("The process that launched this worker has ended; leaving too.")
+                stop.set(signal.SIGTERM, one_notice=math.inf)
+            return
+        stop.set(ordered.signum, one_notice=math.inf)
+        if ordered.at_once:
+            stop.set(ordered.signum)

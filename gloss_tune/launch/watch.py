@@ -1,0 +1,133 @@
+"""The launching process's view of the study, kept by a thread: a storage that does not answer delays no signal."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from gloss_tune.launch.density import Density
+from gloss_tune.logging import logger
+from gloss_tune.queue.recovery import requeue_lost
+from gloss_tune.storage.retry import outage
+from gloss_tune.study.status import finished_of, trial_counts
+from gloss_tune.study.study import OpenStudy
+
+_PAUSE = 2.0
+_BETWEEN_LINES = 3.0
+
+
+class StudyWatch:
+    """Counts the study's trials every two seconds, says the progress, and requeues what dead workers left.
+
+    It also finds out how many workers the group may have, where finished trials tell. While the storage is away it
+    says so once and keeps asking.
+
+    Args:
+        opened: the study; used by this thread alone from now on.
+        counts: of its trials, as they are now.
+        density: chooses further workers; used by this thread alone, too. None if there will be none.
+    """
+
+    def __init__(self, opened: OpenStudy, counts: dict[str, int], density: Density | None = None) -> None:
+        self._opened = opened
+        self._counts = counts
+        self._density = density
+        self._trials_told = self._trials_considered = 0
+        self._further: list[str] = []
+        self._away = False
+        self._lost = False
+        self._said = (finished_of(counts), time.monotonic())
+        self._wake = threading.Event()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="study-watch", daemon=True)
+        self._thread.start()
+
+    @property
+    def away(self) -> bool:
+        """Whether the storage did not answer when it was last asked."""
+        return self._away
+
+    def requeue(self) -> None:
+        """A worker has died: let its trial wait again soon, or as soon as the storage answers."""
+        self._lost = True
+        self._wake.set()
+
+    def trial_finished(self) -> None:
+        """A worker of the group has finished a trial: find out soon whether more workers may join."""
+        if self._density is not None and not self._density.settled:
+            self._trials_told += 1
+            self._wake.set()
+
+    @property
+    def deciding(self) -> bool:
+        """Whether further workers may come, without any more trial: the group's only worker may have left."""
+        # in the reverse of the thread's order: what it decides in between is then seen as further workers
+        considering = self._trials_considered < self._trials_told
+        return (considering and not self._away) or bool(self._further)
+
+    def take_further(self) -> list[str]:
+        """The devices of workers to add, each told once."""
+        further, self._further = self._further, []
+        return further
+
+    def close(self, timeout: float) -> dict[str, int] | None:
+        """Look once more and end.
+
+        Args:
+            timeout: seconds to wait for a storage that is away.
+
+        Returns:
+            The counts as they are now, None if the storage did not tell.
+        """
+        self._stop.set()
+        self._wake.set()
+        self._thread.join(timeout)
+        return None if self._away or self._thread.is_alive() else self._counts
+
+    def _watch(self) -> None:
+        last = False
+        while not last:
+            last = self._stop.is_set()
+            try:
+                self._look()
+            except Exception as error:  # whatever it is, the workers go on and need looking after
+                if not self._away:
+                    logger.warning("The storage does not answer (%s); asking again.", outage(error) or error)
+                self._away = True
+            else:
+                if self._away:
+                    logger.info("The storage answers again.")
+                self._away = False
+            if not last:
+                self._wake.wait(_PAUSE)
+                self._wake.clear()
+        self._opened.storage.remove_session()
+
+    def _look(self) -> None:
+        if self._lost:
+            self._lost = False
+            try:
+                requeue_lost(self._opened, only_gone=True)
+            except BaseException:
+                self._lost = True
+                raise
+        self._counts = now = trial_counts(self._opened)
+        if self._trials_considered < self._trials_told and not self._stop.is_set():
+            self._consider(now["waiting"] + now["running"])
+        finished, since = finished_of(now), time.monotonic() - self._said[1]
+        if finished > self._said[0] and since > _BETWEEN_LINES and not self._stop.is_set():
+            say_progress(self._opened, now)
+            self._said = (finished, time.monotonic())
+
+    def _consider(self, left: int) -> None:
+        """May more workers join? Measuring takes seconds, in which nothing else is looked at."""
+        assert self._density is not None
+        told = self._trials_told
+        if left and not self._density.settled:
+            self._further = self._density.grow(self._opened, left)
+        self._trials_considered = told
+
+
+def say_progress(opened: OpenStudy, counts: dict[str, int]) -> None:
+    """One line for people."""
+    logger.info("Study %s: %d of %d trials finished.", opened.name, finished_of(counts), counts["budget"])

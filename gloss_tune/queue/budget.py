@@ -1,0 +1,160 @@
+"""The budget: exactly the trials that a study was made with, how many of them are where, and when to stop early.
+
+All trials are written, waiting, together with the study. Nobody adds one later, so the count is exact whoever crashes;
+only a confirmation grows, by one transaction that knows what is there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy
+from optuna.storages._rdb import models
+from optuna.study import StudyDirection
+from optuna.trial import TrialState
+from sqlalchemy.exc import IntegrityError
+
+from gloss_tune.queue.claims import Trial
+from gloss_tune.spec.spec import StudySpec
+from gloss_tune.storage.attributes import text_attribute
+from gloss_tune.storage.retry import patient
+from gloss_tune.storage.shared_storage import SharedStorage
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+# where Study.set_metric_names keeps them
+_METRIC_NAMES = "study:metric_names"
+
+_trials = Trial.__table__.c
+_of_study = _trials.study_id == sqlalchemy.bindparam("study")
+_FAILED_AND_WAITING = sqlalchemy.select(
+    sqlalchemy.select(sqlalchemy.func.count())
+    .where(_of_study, _trials.state == TrialState.FAIL)
+    .scalar_subquery()
+    .label("failed"),
+    sqlalchemy.exists().where(_of_study, _trials.state == TrialState.WAITING).label("waiting"),
+)
+
+
+def create_study(
+    storage: SharedStorage,
+    name: str,
+    attributes: Mapping[str, Any],
+    budget: int,
+    first_params: Sequence[Mapping[str, Any]],
+    metric: str | None = None,
+    trial_attributes: Sequence[Mapping[str, Any]] = (),
+) -> bool:
+    """Write a study with its whole budget of waiting trials, or nothing if the name is taken.
+
+    Args:
+        attributes: the study's user attributes.
+        budget: how many trials the study has.
+        first_params: parameters of the first trials; the others draw theirs when claimed.
+        metric: name of the value, for the dashboard's axes.
+        trial_attributes: user attributes of the first trials.
+
+    Returns:
+        Whether this call made the study.
+    """
+    try:
+        with storage.transaction() as session:
+            if models.StudyModel.find_by_name(name, session) is not None:
+                return False
+            direction = models.StudyDirectionModel(objective=0, direction=StudyDirection.MAXIMIZE)
+            study: Any = models.StudyModel(study_name=name, directions=[direction])
+            session.add(study)
+            session.flush()
+            session.add_all(
+                models.StudyUserAttributeModel(study_id=study.study_id, key=key, value_json=json.dumps(value))
+                for key, value in attributes.items()
+            )
+            if metric is not None:
+                names = json.dumps([metric])
+                session.add(
+                    models.StudySystemAttributeModel(
+                        study_id=study.study_id, key=_METRIC_NAMES, value_json=names
+                    )
+                )
+            add_waiting(session, study.study_id, range(budget), first_params, trial_attributes)
+    except IntegrityError:  # another process committed the same name first
+        return False
+    return True
+
+
+def add_waiting(
+    session: Session,
+    study_id: int,
+    numbers: range,
+    first_params: Sequence[Mapping[str, Any]],
+    attributes: Sequence[Mapping[str, Any]] = (),
+) -> None:
+    """Write waiting trials as part of a larger transaction.
+
+    Args:
+        numbers: theirs; nobody else may be adding any.
+        first_params: parameters of the first of them.
+        attributes: user attributes of the first of them.
+    """
+    trials = [Trial(study_id=study_id, number=number, state=TrialState.WAITING) for number in numbers]
+    for trial in trials:  # one by one: a key must rise with its number
+        session.add(trial)
+    session.flush()
+    session.add_all(
+        models.TrialSystemAttributeModel(
+            trial_id=trial.trial_id, key="fixed_params", value_json=json.dumps(dict(params))
+        )
+        for trial, params in zip(trials, first_params, strict=False)
+    )
+    session.add_all(
+        models.TrialUserAttributeModel(trial_id=trial.trial_id, key=key, value_json=json.dumps(value))
+        for trial, known in zip(trials, attributes, strict=False)
+        for key, value in known.items()
+    )
+
+
+@patient
+def counts(storage: SharedStorage, study_id: int) -> dict[TrialState, int]:
+    """How many trials are in each state; a state without trials counts 0."""
+    with storage.reading() as session:
+        rows = session.execute(
+            sqlalchemy.select(Trial.state, sqlalchemy.func.count().label("trials"))
+            .where(Trial.study_id == study_id)
+            .group_by(Trial.state)
+        )
+        return {**dict.fromkeys(TrialState, 0), **{row.state: row.trials for row in rows}}
+
+
+@patient
+def stop_reason(storage: SharedStorage, study_id: int, spec: StudySpec) -> str | None:
+    """Why no further trial should start: too many have failed; None while all is well, or nothing is left to start."""
+    with storage.reading() as session:
+        found = session.connection().execute(_FAILED_AND_WAITING, {"study": study_id}).one()
+        if not found.failed or not found.waiting:
+            return None
+        of_study = Trial.study_id == study_id
+        failed = of_study & (Trial.state == TrialState.FAIL)
+        # the last sign of life is by the database's clock; a trial's own times are by its worker's
+        life = models.TrialHeartbeatModel
+        newest = (life.heartbeat.desc(), Trial.trial_id.desc())
+        ended = of_study & Trial.state.in_([TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL])
+        row = spec.max_failures_in_a_row
+        by_time = sqlalchemy.select(Trial).outerjoin(life, life.trial_id == Trial.trial_id).order_by(*newest)
+        last = [trial.state for trial in session.scalars(by_time.where(ended).limit(row))]
+        in_a_row = last == [TrialState.FAIL] * row
+        if not in_a_row and (spec.max_failures is None or found.failed < spec.max_failures):
+            return None
+        trial = session.scalars(by_time.where(failed).limit(1)).one()
+        error = text_attribute(session, trial.trial_id, "error") or "an unknown error"
+        rule = (
+            f"{row} trials in a row have failed (max_failures_in_a_row)"
+            if in_a_row
+            else f"{found.failed} trials have failed (max_failures)"
+        )
+        return (
+            f"{rule}, the last one, trial {trial.number}, with: {error}. "
+            "Mend the cause; 'gloss-tune reap --failed' then requeues them"
+        )

@@ -1,0 +1,294 @@
+"""The queue of trials: all wait from the start (:mod:`gloss_tune.queue.budget`); a worker claims one at a time.
+
+    WAITING ──claim──▶ RUNNING ──tell──▶ COMPLETE | PRUNED | FAIL
+       ▲                  │
+       └──give back, reap─┘        the same row: number, parameters and reported values stay
+
+Each step below is one transaction, and may be repeated when the storage broke off before it could answer.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy
+from optuna.storages._rdb import models
+from optuna.trial import TrialState
+
+from gloss_tune.storage.attributes import number_attribute, set_attributes, trial_state
+from gloss_tune.storage.fencing import holds
+from gloss_tune.storage.retry import patient
+from gloss_tune.storage.shared_storage import LeaseLostError, SharedStorage
+from gloss_tune.storage.statements import upsert
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+#: Optuna's table of trials. Typed as Any: Optuna declares its tables without the types that an instance's fields have
+Trial: Any = models.TrialModel
+_TrialAttribute = models.TrialUserAttributeModel
+_Heartbeat: Any = models.TrialHeartbeatModel
+
+# Statements are put together once: that takes longer than most of them run.
+_trials = Trial.__table__
+_lives = _Heartbeat.__table__
+_trial: Any = sqlalchemy.bindparam("trial")
+_NOW = sqlalchemy.select(sqlalchemy.func.now())
+_SERVER_START = sqlalchemy.select(sqlalchemy.func.pg_postmaster_start_time())
+_UNHEARD = sqlalchemy.exists().where(
+    _TrialAttribute.trial_id == _trials.c.trial_id,
+    _TrialAttribute.key == "worker",
+    _TrialAttribute.value_json == sqlalchemy.bindparam("worker"),
+) & _trials.c.trial_id.not_in(sqlalchemy.bindparam("held", expanding=True))
+_CLAIMABLE = (
+    sqlalchemy.select(_trials.c.trial_id, _trials.c.number)
+    .where(
+        _trials.c.study_id == sqlalchemy.bindparam("study"),
+        (_trials.c.state == TrialState.WAITING) | (_trials.c.state == TrialState.RUNNING) & _UNHEARD,
+    )
+    .order_by(_trials.c.number)
+    .limit(1)
+    .with_for_update(skip_locked=True)
+)
+_BEGIN = (
+    sqlalchemy.update(_trials)
+    .where(_trials.c.trial_id == _trial)
+    .values(state=TrialState.RUNNING, datetime_start=sqlalchemy.bindparam("start"))
+)
+_END = (
+    sqlalchemy.update(_trials)
+    .where(_trials.c.trial_id == _trial)
+    .values(state=sqlalchemy.bindparam("ended"), datetime_complete=sqlalchemy.bindparam("end"))
+)
+_REQUEUE = (
+    sqlalchemy.update(_trials)
+    .where(_trials.c.trial_id == _trial)
+    .values(state=TrialState.WAITING, datetime_start=None, datetime_complete=None)
+)
+_RENEW = (
+    sqlalchemy.update(_lives).where(_lives.c.trial_id == _trial).values(heartbeat=sqlalchemy.bindparam("now"))
+)
+_FIRST_SIGN = (
+    sqlalchemy.insert(_lives).values(trial_id=_trial, heartbeat=sqlalchemy.bindparam("now")).inline()
+)
+_STUDY_NAME = sqlalchemy.select(models.StudyModel.study_name).where(
+    models.StudyModel.study_id == sqlalchemy.bindparam("study")
+)
+_REVIVAL_COUNT = sqlalchemy.select(models.StudySystemAttributeModel.value_json).where(
+    models.StudySystemAttributeModel.study_id == sqlalchemy.bindparam("study"),
+    models.StudySystemAttributeModel.key == sqlalchemy.bindparam("key"),
+)
+
+_REVIVALS = "gloss_tune:revivals"
+#: Where Optuna keeps a trial's constraints, in a form that all its supported releases read.
+INFEASIBLE = "constraints"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A trial that this worker may run until its lease ends.
+
+    Args:
+        trial_id: the database's key.
+        number: the trial's number in its study.
+        attempt: how often it was claimed, this time included; the token that fences late writers.
+    """
+
+    trial_id: int
+    number: int
+    attempt: int
+
+
+@patient
+def claim(storage: SharedStorage, study_id: int, worker: str) -> Claim | None:
+    """Take the waiting trial with the lowest number.
+
+    A trial that is running under this worker's name without its knowing is taken as well: then the storage broke
+    off after an earlier claim was written and before anyone heard of it.
+
+    Args:
+        worker: its id, used by no other worker.
+
+    Returns:
+        The claim, or None if no trial is waiting.
+    """
+    known = {"study": study_id, "worker": json.dumps(worker), "held": storage.held}
+    with storage.transaction() as session:
+        connection = session.connection()
+        found = connection.execute(_CLAIMABLE, known).one_or_none()
+        if found is None:
+            return None
+        # read in a statement of its own: what is read under the row's lock must not be older than the lock
+        attempt = number_attribute(session, found.trial_id, "attempts") + 1
+        connection.execute(_BEGIN, {"trial": found.trial_id, "start": datetime.now()})
+        set_attributes(session, found.trial_id, {"attempts": attempt, "worker": worker})
+        sign_of_life(session, found.trial_id)
+        taken = Claim(found.trial_id, found.number, attempt)
+    storage.hold(taken.trial_id, taken.attempt)
+    return taken
+
+
+@patient
+def renew(storage: SharedStorage, claimed: Claim) -> bool:
+    """Prolong the lease.
+
+    Returns:
+        False if the claim is no longer ours: the trial was reaped, or has ended.
+    """
+    with storage.transaction() as session:
+        return renew_within(session, claimed)
+
+
+def renew_within(session: Session, claimed: Claim) -> bool:
+    """:func:`renew` as part of a larger transaction."""
+    if not holds(session, claimed.trial_id, claimed.attempt):
+        return False
+    sign_of_life(session, claimed.trial_id)
+    return True
+
+
+@patient
+def give_back(storage: SharedStorage, claimed: Claim) -> bool:
+    """Let the trial wait again under its own number; a claim that is no longer ours is left alone.
+
+    The storage goes on refusing this process's writes to the trial until it lets go of it.
+    """
+    with storage.transaction() as session:
+        ours = holds(session, claimed.trial_id, claimed.attempt)
+        if ours:
+            requeue(session, claimed.trial_id)
+    return ours
+
+
+@patient
+def forget_reports(storage: SharedStorage, claimed: Claim) -> None:
+    """Drop what an earlier attempt reported: the pruner must judge the trial by where it is.
+
+    Raises:
+        LeaseLostError: the claim is no longer ours; nothing was written.
+    """
+    report = models.TrialIntermediateValueModel
+    with storage.transaction() as session:
+        if not holds(session, claimed.trial_id, claimed.attempt):
+            raise LeaseLostError(f"The lease on trial {claimed.number} was lost")
+        session.execute(sqlalchemy.delete(report).where(report.trial_id == claimed.trial_id))
+
+
+@patient
+def finish(
+    storage: SharedStorage,
+    claimed: Claim,
+    state: TrialState,
+    value: float | None,
+    attributes: Mapping[str, Any],
+    *,
+    infeasible: bool = False,
+) -> None:
+    """End a trial with its value and user attributes, all or nothing; repeating it changes nothing.
+
+    Args:
+        infeasible: whether its hyperparameters are to blame; samplers then keep away from them.
+
+    Raises:
+        LeaseLostError: the claim is no longer ours; nothing was written.
+    """
+    with storage.transaction() as session:
+        if not holds(session, claimed.trial_id, claimed.attempt):
+            if _was_finished_so(session, claimed, state):
+                return
+            raise LeaseLostError(f"The lease on trial {claimed.number} was lost; its result is dropped")
+        if infeasible:
+            _mark_infeasible(session, claimed.trial_id)
+        sign_of_life(session, claimed.trial_id)
+        set_attributes(session, claimed.trial_id, attributes)
+        if value is not None:
+            row = {"trial_id": claimed.trial_id, "objective": 0, "value": value, "value_type": "FINITE"}
+            upsert(session, models.TrialValueModel, ("trial_id", "objective"), [row])
+        end(session, claimed.trial_id, state)
+
+
+@patient
+def study_name(storage: SharedStorage, study_id: int) -> str | None:
+    """The name that a study's key has now; None if there is no such study."""
+    with storage.reading() as session:
+        name: str | None = session.connection().execute(_STUDY_NAME, {"study": study_id}).scalar()
+        return name
+
+
+def _was_finished_so(session: Session, claimed: Claim, state: TrialState) -> bool:
+    """Whether this very claim ended the trial: the storage then broke off before anyone heard of it."""
+    found = trial_state(session, claimed.trial_id)
+    return found == state and number_attribute(session, claimed.trial_id, "attempts") == claimed.attempt
+
+
+def _mark_infeasible(session: Session, trial_id: int) -> None:
+    """As Optuna marks it: a constraint with a positive value is violated."""
+    attribute = models.TrialSystemAttributeModel
+    session.execute(
+        sqlalchemy.delete(attribute).where(attribute.trial_id == trial_id, attribute.key == INFEASIBLE)
+    )
+    session.add(attribute(trial_id=trial_id, key=INFEASIBLE, value_json=json.dumps([1.0])))
+
+
+def requeue(session: Session, trial_id: int) -> None:
+    """Let a trial wait for its next attempt."""
+    session.connection().execute(_REQUEUE, {"trial": trial_id})
+
+
+def end(session: Session, trial_id: int, state: TrialState) -> None:
+    """Set the state that a trial ended in."""
+    session.connection().execute(_END, {"trial": trial_id, "ended": state, "end": datetime.now()})
+
+
+def sign_of_life(session: Session, trial_id: int) -> None:
+    """Note a sign of life of the trial's worker, by the database's clock."""
+    known = {"trial": trial_id, "now": database_now(session)}
+    # no upsert: on Postgres each would use up a key, and a lease is renewed for as long as a trial runs
+    if not session.connection().execute(_RENEW, known).rowcount:
+        session.connection().execute(_FIRST_SIGN, known)
+
+
+def database_now(session: Session) -> datetime:
+    """The database's clock, naive UTC: workers need not agree on the time. Read once in a transaction."""
+    now: datetime | None = session.info.get("now")
+    if now is None:
+        read = session.connection().execute(_NOW).scalar()
+        assert read is not None
+        now = session.info["now"] = read.replace(tzinfo=None)
+    return now
+
+
+def note_revival(session: Session, study_id: int) -> None:
+    """Trials that had ended wait again, which Optuna's cache of ended trials does not expect."""
+    attribute = models.StudySystemAttributeModel
+    count = _revivals(session, study_id) + 1
+    session.execute(
+        sqlalchemy.delete(attribute).where(attribute.study_id == study_id, attribute.key == _REVIVALS)
+    )
+    session.add(attribute(study_id=study_id, key=_REVIVALS, value_json=json.dumps(count)))
+
+
+@patient
+def revivals(storage: SharedStorage, study_id: int) -> int:
+    """How often trials that had ended were requeued; whatever was cached before the last time is stale."""
+    with storage.reading() as session:
+        return _revivals(session, study_id)
+
+
+def _revivals(session: Session, study_id: int) -> int:
+    known = {"study": study_id, "key": _REVIVALS}
+    return int(session.connection().execute(_REVIVAL_COUNT, known).scalar() or 0)
+
+
+def server_started(session: Session) -> datetime:
+    """When the database server started, naive UTC; long ago for SQLite, which has none."""
+    if session.get_bind().dialect.name == "sqlite":
+        return datetime.min
+    started = session.connection().execute(_SERVER_START).scalar()
+    assert started is not None
+    naive: datetime = started.replace(tzinfo=None)
+    return naive

@@ -1,0 +1,137 @@
+"""Who is working on a study: one attribute of the study per worker, renewed with its lease.
+
+It is what ``status`` shows. Leases decide who holds a trial (see :mod:`gloss_tune.queue.claims`); the roster only
+shortens the wait for one where a worker's process is known to have ended.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+import sqlalchemy
+from optuna.storages._rdb import models
+
+from gloss_tune.processes import ProcessIdentity, is_gone
+from gloss_tune.queue.claims import database_now
+from gloss_tune.storage.retry import patient
+from gloss_tune.storage.shared_storage import SharedStorage
+from gloss_tune.storage.statements import upsert
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+_Attribute = models.StudySystemAttributeModel
+# not that of the first release, whose workers stop at an entry that has a field more
+_PREFIX = "gloss_tune:at_work:"
+
+
+@dataclass(frozen=True)
+class WorkerEntry:
+    """One worker as others see it.
+
+    Args:
+        id: unique on the storage.
+        host: name of its machine.
+        pid: its process on that machine.
+        device: what it computes on.
+        trial: number of the trial that it runs, None between two.
+        epoch: the last epoch that it finished in that trial, 0 before the first.
+        speed: documents a second in that epoch's training; 0 before the first, and in a rehearsal.
+        machine: within which ``pid`` is its own (see :mod:`gloss_tune.processes`).
+    """
+
+    id: str
+    host: str
+    pid: int
+    device: str
+    trial: int | None = None
+    epoch: int = 0
+    speed: float = 0.0
+    machine: str = ""
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether its process has surely ended, as far as this machine can tell."""
+        return is_gone(ProcessIdentity(self.host, self.machine, self.pid))
+
+
+_FIELDS = {field.name for field in fields(WorkerEntry)}
+
+
+@patient
+def sign_in(storage: SharedStorage, study_id: int, entry: WorkerEntry) -> None:
+    """Write or renew the worker's entry."""
+    with storage.transaction() as session:
+        write_entry(session, study_id, entry)
+
+
+def write_entry(session: Session, study_id: int, entry: WorkerEntry) -> None:
+    """:func:`sign_in` as part of a larger transaction."""
+    stored = json.dumps({**asdict(entry), "seen": database_now(session).isoformat()})
+    row = {"study_id": study_id, "key": _PREFIX + entry.id, "value_json": stored}
+    upsert(session, _Attribute, ("study_id", "key"), [row])
+
+
+@patient
+def sign_out(storage: SharedStorage, study_id: int, worker_id: str) -> None:
+    """Remove the worker's entry."""
+    with storage.transaction() as session:
+        session.execute(
+            sqlalchemy.delete(_Attribute).where(
+                _Attribute.study_id == study_id, _Attribute.key == _PREFIX + worker_id
+            )
+        )
+
+
+@patient
+def present(storage: SharedStorage, study_id: int, lease: float) -> list[WorkerEntry]:
+    """The workers heard of within one lease, by the database's clock, in the order of their ids."""
+    with storage.reading() as session:
+        deadline = database_now(session) - timedelta(seconds=lease)
+        return [entry for entry, seen in entries(session, study_id) if seen >= deadline]
+
+
+@patient
+def everyone(storage: SharedStorage, study_id: int) -> list[WorkerEntry]:
+    """All entries, of silent workers too, in the order of their ids."""
+    with storage.reading() as session:
+        return [entry for entry, _ in entries(session, study_id)]
+
+
+@patient
+def strike_off(storage: SharedStorage, study_id: int, gone: Collection[str], silent: float) -> None:
+    """Remove the entries of these workers, and of all that have been silent for that many seconds."""
+    with storage.transaction() as session:
+        deadline = database_now(session) - timedelta(seconds=silent)
+        keys = [
+            _PREFIX + entry.id
+            for entry, seen in entries(session, study_id)
+            if entry.id in gone or seen < deadline
+        ]
+        session.execute(
+            sqlalchemy.delete(_Attribute).where(_Attribute.study_id == study_id, _Attribute.key.in_(keys))
+        )
+
+
+def entries(session: Session, study_id: int) -> list[tuple[WorkerEntry, datetime]]:
+    """All entries and when they were renewed, by the database's clock, in the order of their ids."""
+    rows = session.scalars(
+        sqlalchemy.select(_Attribute.value_json).where(
+            _Attribute.study_id == study_id, _Attribute.key.startswith(_PREFIX, autoescape=True)
+        )
+    )
+    found = []
+    for row in rows:
+        try:
+            stored = json.loads(row)
+            seen = datetime.fromisoformat(stored.pop("seen")).replace(tzinfo=None)
+            # another release may know more of a worker
+            entry = WorkerEntry(**{key: value for key, value in stored.items() if key in _FIELDS})
+        except (ValueError, TypeError, KeyError, AttributeError):
+            continue  # or write something else entirely, which must not stop everybody
+        found.append((entry, seen))
+    return sorted(found, key=lambda pair: pair[0].id)

@@ -1,0 +1,1 @@
+"""What a study searches: ranges, layers, validation. Knows neither Optuna nor a database."""

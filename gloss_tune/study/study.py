@@ -1,0 +1,256 @@
+"""A study as read from its storage: name and URL are all that a worker or a reader needs."""
+
+from __future__ import annotations
+
+import copy
+import os
+import platform
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import get_storage
+
+from gloss_tune import __version__
+from gloss_tune.errors import GlossTuneError, InputError, SpecError, StudyMismatchError
+from gloss_tune.queue.claims import revivals, study_name
+from gloss_tune.spec.spec import StudySpec
+from gloss_tune.storage.connect import open_storage, parse_storage_url
+from gloss_tune.storage.shared_storage import SharedStorage
+from gloss_tune.study.samplers import build_pruner, build_sampler
+
+#: Raised whenever a worker of one release must not run a study made by another.
+FORMAT = 1
+_KEY = "gloss_tune:"
+#: The user attributes that hold a study's specification, and what a confirmation confirms.
+SPEC, CONFIRMS = f"{_KEY}spec", f"{_KEY}confirms"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
+_PACKAGES = (
+    "torch",
+    "transformers",
+    "sentence-transformers",
+    "optuna",
+    "sqlalchemy",
+    "scikit-learn",
+    "numpy",
+)
+
+
+@dataclass(frozen=True)
+class OpenStudy:
+    """One study and its storage.
+
+    Args:
+        name: the study's name.
+        study_id: the database's key.
+        storage: where it lives.
+        spec: its specification, as frozen at creation.
+        dataset: ``name``, ``fingerprint``, ``n_train``, ``n_val``, ``n_classes``; None each where a
+            rehearsal was made without the data.
+        encoder: ``name`` and ``fingerprint`` (None in a rehearsal).
+        versions: of gloss-tune and what it computes with, at creation.
+        files: what its files are called in the artifacts folder, where a study of another storage may have its name.
+        confirms: of a confirmation, the study that it confirms and how (see :mod:`gloss_tune.confirm.confirmation`).
+    """
+
+    name: str
+    study_id: int
+    storage: SharedStorage
+    spec: StudySpec
+    dataset: Mapping[str, Any]
+    encoder: Mapping[str, Any]
+    versions: Mapping[str, str]
+    files: str
+    confirms: Mapping[str, Any] | None = None
+
+    def optuna_study(self, trial_number: int = 0) -> optuna.Study:
+        """The study with its own sampler and pruner, the sampler seeded for one trial."""
+        study = copy.copy(self._loaded())
+        study.sampler = build_sampler(self.spec, trial_number)
+        return study
+
+    def check_still_there(self) -> None:
+        """Whether the storage still holds this very study: someone may delete it, or put another file in its place.
+
+        Raises:
+            GlossTuneError: it does not; nothing can be told there any more.
+        """
+        self.storage.check_same_file()
+        found = study_name(self.storage, self.study_id)
+        if found != self.name:
+            raise GlossTuneError(
+                f"Study {self.name!r} is no longer on storage {self.storage.redacted_url}: it was deleted, or the "
+                "database was replaced. Restore it, or make the study again"
+            )
+
+    def _loaded(self) -> optuna.Study:
+        """With Optuna's cache, which takes ended trials to be final: loaded anew after some were requeued."""
+        count = revivals(self.storage, self.study_id)
+        if count not in self._studies:
+            self._studies.clear()
+            cache = get_storage(self.storage)
+            self._studies[count] = optuna.load_study(
+                study_name=self.name, storage=cache, pruner=build_pruner(self.spec)
+            )
+        return self._studies[count]
+
+    @cached_property
+    def _studies(self) -> dict[int, optuna.Study]:
+        return {}
+
+
+def check_name(name: str) -> str:
+    """The name, if it can also name files.
+
+    Raises:
+        InputError: if it cannot.
+    """
+    if _NAME.fullmatch(name):
+        return name
+    raise InputError(
+        f"A study's name is made of letters, digits, '.', '_' and '-', opens with a letter or digit and has at most "
+        f"200 characters; got {name!r}"
+    )
+
+
+def open_study(url: str, name: str | None = None, *, read_only: bool = False) -> OpenStudy:
+    """Find a study.
+
+    Args:
+        url: its storage.
+        name: its name; may be None where the storage holds one study, confirmations not counted.
+        read_only: for commands that only look.
+
+    Raises:
+        InputError: if there is no such study, or several and none was named.
+    """
+    storage = open_storage(url, read_only=read_only)
+    frozen = {s.study_name: s for s in storage.get_all_studies()}
+    ours = sorted(n for n, s in frozen.items() if SPEC in s.user_attrs)
+    searches = [n for n in ours if CONFIRMS not in frozen[n].user_attrs] or ours
+    if name is None and len(searches) != 1:
+        what = "holds no study of gloss-tune" if not ours else f"holds {len(ours)} studies: {', '.join(ours)}"
+        hint = "make one by 'gloss-tune create'" if not ours else "name one by --study"
+        raise InputError(f"Storage {storage.redacted_url} {what}; {hint}")
+    chosen = searches[0] if name is None else name
+    check_name(chosen)
+    if chosen not in frozen:
+        known = (
+            f"it holds {', '.join(ours)}; name one by --study"
+            if ours
+            else "it holds none; make one by 'gloss-tune create'"
+        )
+        raise InputError(f"There is no study {chosen!r} on storage {storage.redacted_url}; {known}")
+    if chosen not in ours:
+        raise InputError(f"Study {chosen!r} on storage {storage.redacted_url} was not made by gloss-tune")
+    return _from_attributes(chosen, frozen[chosen]._study_id, storage, frozen[chosen].user_attrs)
+
+
+def searches(url: str) -> list[str]:
+    """Names of a storage's studies, confirmations not counted, in alphabetical order.
+
+    Raises:
+        InputError: if there is none.
+    """
+    storage = open_storage(url, read_only=True)
+    attributes = {study.study_name: study.user_attrs for study in storage.get_all_studies()}
+    found = sorted(name for name, own in attributes.items() if SPEC in own and CONFIRMS not in own)
+    if not found:
+        raise InputError(
+            f"Storage {storage.redacted_url} holds no study of gloss-tune; make one by 'gloss-tune create'"
+        )
+    return found
+
+
+def open_beside(opened: OpenStudy, name: str) -> OpenStudy | None:
+    """Another study of gloss-tune on the same storage and over the same connections; None if there is none."""
+    found = next((s for s in opened.storage.get_all_studies() if s.study_name == name), None)
+    if found is None or SPEC not in found.user_attrs:
+        return None
+    return _from_attributes(name, found._study_id, opened.storage, found.user_attrs)
+
+
+def to_attributes(spec: StudySpec, dataset: Mapping[str, Any], encoder: Mapping[str, Any]) -> dict[str, Any]:
+    """What a new study remembers, as user attributes."""
+    values = {
+        "format": FORMAT,
+        "spec": spec.to_dict(),
+        "dataset": dict(dataset),
+        "encoder": dict(encoder),
+        "versions": current_versions(),
+        "id": new_identifier(),
+    }
+    return {f"{_KEY}{key}": value for key, value in values.items()}
+
+
+def current_versions() -> dict[str, str]:
+    """Versions of gloss-tune, Python and the packages that results depend on; nothing is imported for it."""
+    found = {"gloss-tune": __version__, "python": platform.python_version()}
+    return {**found, **{package: _installed(package) for package in _PACKAGES}}
+
+
+def artifacts_folder(url: str, chosen: Path | None = None) -> Path:
+    """Where workers and dashboard keep files: as chosen, else beside an SQLite file, else in the current folder."""
+    if chosen is not None:
+        return chosen
+    if from_environment := os.environ.get("GLOSS_TUNE_ARTIFACTS"):
+        return Path(from_environment)
+    parsed = parse_storage_url(url)
+    parent = Path(str(parsed.database)).parent if parsed.get_backend_name() == "sqlite" else Path()
+    return parent / "gloss-tune-artifacts"
+
+
+def _installed(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def new_identifier() -> str:
+    """Tells a new study's files from those of another storage's study of the same name."""
+    return secrets.token_hex(4)
+
+
+def _files_name(name: str, identifier: object) -> str:
+    # read from a shared database: it must not lead out of the artifacts folder
+    harmless = re.sub(r"[^0-9a-f]", "", str(identifier))[:16]
+    return f"{name}.{harmless}" if harmless else name  # the first release gave none
+
+
+def _from_attributes(
+    name: str, study_id: int, storage: SharedStorage, attributes: Mapping[str, Any]
+) -> OpenStudy:
+    stored = attributes.get(f"{_KEY}format")
+    if stored != FORMAT:
+        raise StudyMismatchError(
+            name,
+            [f"format: the study has {stored!r}, this gloss-tune writes {FORMAT}"],
+            "Use the same release for all.",
+        )
+    try:
+        values = dict(attributes[SPEC])
+        values["first_trials"] = tuple(values["first_trials"])
+        dataset, encoder, versions = (
+            dict(attributes[f"{_KEY}{key}"]) for key in ("dataset", "encoder", "versions")
+        )
+        spec = StudySpec.model_validate(values)
+    except (KeyError, TypeError, ValueError) as error:
+        raise SpecError([f"study {name!r}: what is stored of it cannot be read: {error!r}"]) from None
+    return OpenStudy(
+        name=name,
+        study_id=study_id,
+        storage=storage,
+        spec=spec,
+        dataset=dataset,
+        encoder=encoder,
+        versions=versions,
+        files=_files_name(name, attributes.get(f"{_KEY}id", "")),
+        confirms=attributes.get(CONFIRMS),
+    )

@@ -1,0 +1,93 @@
+"""What a worker needs to train: the study's data and encoder on this machine, its device, its share of the cores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gloss_tune.cores import CoreShare
+from gloss_tune.encoder import ResolvedEncoder, resolve_encoder
+from gloss_tune.errors import StudyMismatchError
+from gloss_tune.finetune.config import FinetuneConfig
+from gloss_tune.finetune.device import pick_device
+from gloss_tune.finetune.run import FinetuneRun
+from gloss_tune.finetune.session import Session
+from gloss_tune.spec.layers import differences
+from gloss_tune.study.create import describe, study_dataset
+from gloss_tune.study.study import OpenStudy
+
+if TYPE_CHECKING:
+    from gloss_tune.data import TextDataset
+    from gloss_tune.finetune.loop import Finetune
+
+
+class RealRuns:
+    """Fine-tunes of the study's encoder on the study's data.
+
+    Args:
+        opened: the study.
+        device: ``auto``, ``cpu``, ``cuda:0`` …
+        threads: CPU threads of torch, None to share the cores.
+        data_dir: folder of ``NAME/{train,val,test}.csv``.
+
+    Raises:
+        StudyMismatchError: if data set or encoder are not those that the study was made with.
+    """
+
+    def __init__(self, opened: OpenStudy, device: str, threads: int | None, data_dir: Path | None) -> None:
+        dataset = study_dataset(opened.spec, data_dir)
+        encoder = resolve_encoder(opened.spec.model)
+        check_same_inputs(opened, dataset, encoder)
+        self.device = pick_device(device)
+        self._cores = CoreShare(self.device, threads)
+        self.classes = dataset.classes
+        self.latest: Finetune | None = None
+        self._val_labels = dataset.val.labels
+        self._session = Session(dataset, encoder, self.device, opened.spec.longest_documents)
+
+    def look_at_load(self, workers_here: int) -> None:
+        """See :meth:`CoreShare.look_at_load`."""
+        self._cores.look_at_load(workers_here)
+
+    def share_cores(self, workers_here: int) -> int:
+        """See :meth:`CoreShare.share_cores`."""
+        return self._cores.share_cores(workers_here)
+
+    def run(self, config: FinetuneConfig, on_step: Callable[[], None]) -> FinetuneRun:
+        """Start one fine-tune, which is then the latest."""
+        self.latest = None  # its memory is the next one's
+        self.latest = self._session.run(config, on_step)
+        return self.latest
+
+    def val_confusion(self) -> NDArray[np.int64] | None:
+        """Of the latest run's best epoch: validation documents (C, C) by true class (rows) and predicted one.
+
+        None before the first epoch.
+        """
+        if self.latest is None or self.latest.best_predictions is None:
+            return None
+        size = len(self.classes)
+        pairs = self._val_labels * size + self.latest.best_predictions.numpy()
+        return np.bincount(pairs, minlength=size * size).reshape(size, size)
+
+
+def check_same_inputs(opened: OpenStudy, dataset: TextDataset, encoder: ResolvedEncoder) -> None:
+    """Refuse what the study was not made with.
+
+    Raises:
+        StudyMismatchError: data set or encoder differ, with each field that does.
+    """
+    found = [
+        *differences(dict(opened.dataset), describe(dataset), "dataset."),
+        *differences(
+            dict(opened.encoder), {"name": encoder.name, "fingerprint": encoder.fingerprint}, "encoder."
+        ),
+    ]
+    if found:
+        raise StudyMismatchError(
+            opened.name, found, "Give this worker the study's own data (--data-dir) and encoder."
+        )
