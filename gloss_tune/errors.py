@@ -7,9 +7,16 @@
     │   ├── EncoderError              an encoder that cannot be found or is not what it claims to be
     │   ├── StorageError              a storage URL, or a database that is not ours to write to
     │   └── StudyMismatchError        a study that exists but differs from what was asked for
-    └── TrialError                    one trial failed; the study goes on
-        ├── NonFiniteLossError        the loss became NaN or infinite
-        └── DeviceMemoryError         the device ran out of memory
+    ├── TrialError                    one trial failed; the study goes on
+    │   ├── NonFiniteLossError        the loss became NaN or infinite
+    │   └── DeviceMemoryError         the device ran out of memory
+    ├── Interrupted                   a signal asks a run to stop; its trial waits again
+    ├── LeaseLostError                a trial belongs to another worker by now
+    ├── StorageLostError              the storage stayed away for longer than anyone waits
+    ├── StudyStoppedError             too many trials of a study have failed
+    ├── CheckpointError               a checkpoint cannot be read; its trial starts over
+    ├── DeviceSilentError             a device's driver does not answer
+    └── StartAbandonedError           a group is told to stop while it starts a worker
 
 A message states the rule, the value received, and the next step.
 """
@@ -85,3 +92,31 @@ class NonFiniteLossError(TrialError):
 
 class DeviceMemoryError(TrialError):
     """The device ran out of memory, and there was no smaller step to fall back to."""
+
+
+class Interrupted(GlossTuneError):
+    """A signal asked a run to stop; its trial has not ended."""
+
+
+class LeaseLostError(GlossTuneError):
+    """This worker no longer holds the trial that it tried to write to; another one may be running it."""
+
+
+class StorageLostError(GlossTuneError):
+    """The storage was away for longer than anyone waits; leases run out, and the trials will be requeued."""
+
+
+class StudyStoppedError(GlossTuneError):
+    """Too many trials of the study have failed; no further one starts."""
+
+
+class CheckpointError(GlossTuneError):
+    """A checkpoint file is missing, truncated or not a checkpoint; the trial can only start over."""
+
+
+class DeviceSilentError(GlossTuneError):
+    """torch, asked in a process of its own, gave no answer; the message says why."""
+
+
+class StartAbandonedError(GlossTuneError):
+    """The group was told to stop while a process was being started, which the first time takes as long as imports."""

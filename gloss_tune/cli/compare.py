@@ -72,11 +72,12 @@ def compare(
     """
     from gloss_tune.confirm.compare import compare as compare_studies
     from gloss_tune.confirm.compare import read_for_comparison
+    from gloss_tune.errors import Interrupted
     from gloss_tune.logging import logger
     from gloss_tune.retrain.final_test import final_test
     from gloss_tune.signals import stop_on_signal
-    from gloss_tune.study.objective import Interrupted
-    from gloss_tune.study.study import artifacts_folder, open_study, searches
+    from gloss_tune.study.study import open_study, searches
+    from gloss_tune.workers.artifacts.store import artifacts_folder
 
     names = list(dict.fromkeys(studies or searches(storage)))
     found = [read_for_comparison(open_study(storage, name, read_only=True)) for name in names]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gloss_tune.cli.launch import Devices, PerDevice, Workers, group
+from gloss_tune.cli.launch import Devices, PerDevice, Workers
 from gloss_tune.cli.options import (
     DEFAULT_STORAGE,
     Artifacts,
@@ -21,9 +21,9 @@ from gloss_tune.cli.options import (
     emit,
     to_json,
 )
-from gloss_tune.cli.run import work_to_end
 from gloss_tune.cli.tables import print_table, shown
 from gloss_tune.cli.worker import Grace, Track, worker_options
+from gloss_tune.launch.group import group, work_to_end
 from gloss_tune.wording import count
 
 if TYPE_CHECKING:

@@ -58,7 +58,7 @@ def create(
     Example: gloss-tune create --dataset mr --trials 20
     """
     from gloss_tune.study.create import create as create_study
-    from gloss_tune.study.create import portable
+    from gloss_tune.study.inputs import portable
 
     flags = spec_options.to_flags(locals())
     resolved = spec_options.resolve(spec, flags, assignments or [])

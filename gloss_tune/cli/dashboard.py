@@ -31,7 +31,7 @@ def dashboard(
     """
     from gloss_tune.logging import logger
     from gloss_tune.signals import stop_on_signal
-    from gloss_tune.study.study import artifacts_folder
+    from gloss_tune.workers.artifacts.store import artifacts_folder
 
     application = build_application(storage, artifacts_folder(storage, artifacts), writable)
     with stop_on_signal() as stop, _listen(host, port, application) as server:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gloss_tune.cli.options import DEFAULT_STORAGE, Artifacts, DataDir, Force, Storage, Study, Threads
 from gloss_tune.cli.worker import Grace, MaxTrials, Timeout, Track, worker_options
+from gloss_tune.launch.group import group
 
 if TYPE_CHECKING:
-    from gloss_tune.launch.density import Density
+    pass
 
 Workers = Annotated[
     int | None,
@@ -85,28 +86,3 @@ def launch(
         starter = Starter(storage, opened.spec.rehearse, lambda: stop.signum is not None)
         code = supervise(opened, storage, starter, devices, options, stop, density)
     raise typer.Exit(code)
-
-
-def group(
-    device: str,
-    workers: int | None,
-    per_device: int | Literal["auto"] | None,
-    rehearsal: bool,
-    threads: int | None,
-) -> tuple[list[str], Density | None]:
-    """The device of each worker, and what chooses them where that is to be measured.
-
-    Args:
-        device: as given.
-        workers: how many in all, as given.
-        per_device: how many on each device, ``auto`` to measure.
-        rehearsal: whether the study trains nothing.
-        threads: of each worker.
-    """
-    from gloss_tune.launch.density import Density
-    from gloss_tune.launch.devices import spread
-
-    if per_device == "auto":
-        devices = spread(device, None, rehearsal)
-        return devices, Density(devices, rehearsal, threads)
-    return spread(device, workers, rehearsal, per_device=per_device or 1), None

@@ -9,7 +9,7 @@ import typer
 
 from gloss_tune.cli import spec_options
 from gloss_tune.cli.compare import Test
-from gloss_tune.cli.launch import Devices, PerDevice, Workers, group
+from gloss_tune.cli.launch import Devices, PerDevice, Workers
 from gloss_tune.cli.options import (
     DEFAULT_STORAGE,
     Artifacts,
@@ -22,9 +22,9 @@ from gloss_tune.cli.options import (
     emit,
     to_json,
 )
-from gloss_tune.cli.run import work_to_end
 from gloss_tune.cli.tables import print_table
 from gloss_tune.cli.worker import Grace, Track, worker_options
+from gloss_tune.launch.group import group, work_to_end
 from gloss_tune.wording import count
 
 if TYPE_CHECKING:
@@ -154,7 +154,8 @@ def _create_all(cells: Sequence[Cell], storage: str, data_dir: Any) -> None:
 def _run_cell(cell: Cell, storage: str, top: int, seeds: int, work: Any) -> None:
     from gloss_tune.confirm.confirmation import confirm
     from gloss_tune.logging import logger
-    from gloss_tune.study.status import best_trial, trial_counts
+    from gloss_tune.study.results import best_trial
+    from gloss_tune.study.status import trial_counts
     from gloss_tune.study.study import open_study
 
     def left(study: OpenStudy) -> bool:

@@ -45,12 +45,13 @@ def reap(
     Example: gloss-tune reap --storage sqlite:///gloss-tune.db
     """
     from gloss_tune.logging import logger
-    from gloss_tune.queue.recovery import requeue_failed, requeue_lost
-    from gloss_tune.study.study import artifacts_folder, open_study
+    from gloss_tune.queue.recovery import requeue_failed
+    from gloss_tune.study.study import open_study
+    from gloss_tune.workers.artifacts.store import artifacts_folder
     from gloss_tune.workers.artifacts.tidy import tidy
 
     opened = open_study(storage, study)
-    lost = requeue_lost(opened, all_running=all_running)
+    lost = opened.requeue_lost(all_running=all_running)
     again = requeue_failed(opened.storage, opened.study_id) if failed else []
     tidy(artifacts_folder(storage, artifacts), opened)
     if format is Format.json:

@@ -46,7 +46,8 @@ def report(
     """
     from gloss_tune.logging import logger
     from gloss_tune.report import ReportOptions, write_report
-    from gloss_tune.study.study import artifacts_folder, open_study
+    from gloss_tune.study.study import open_study
+    from gloss_tune.workers.artifacts.store import artifacts_folder
 
     opened = open_study(storage, study, read_only=not publish)
     folder = artifacts_folder(storage, artifacts)

@@ -73,11 +73,11 @@ def retrain(
     The folder loads with SentenceTransformer(DIR); 'gloss-tune predict' classifies with it. A Ctrl-C writes nothing.
     Example: gloss-tune retrain --output model --seeds 3
     """
+    from gloss_tune.errors import Interrupted
     from gloss_tune.logging import logger
     from gloss_tune.retrain.retrain import RetrainOptions
     from gloss_tune.retrain.retrain import retrain as train
     from gloss_tune.signals import stop_on_signal
-    from gloss_tune.study.objective import Interrupted
     from gloss_tune.study.study import open_study
 
     options = RetrainOptions(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,14 +9,12 @@ import typer
 
 from gloss_tune.cli import spec_options
 from gloss_tune.cli.export import ExportFormat, ExportFormatOption, render
-from gloss_tune.cli.launch import Devices, PerDevice, Workers, group
+from gloss_tune.cli.launch import Devices, PerDevice, Workers
 from gloss_tune.cli.options import DEFAULT_STORAGE, Artifacts, DataDir, Force, Storage, Study, Threads, emit
 from gloss_tune.cli.worker import Grace, Track, worker_options
+from gloss_tune.launch.group import group, work_to_end
 
 if TYPE_CHECKING:
-    from gloss_tune.launch.density import Density
-    from gloss_tune.signals import StopFlag
-    from gloss_tune.study.study import OpenStudy
     from gloss_tune.workers.worker import WorkerOptions
 
 
@@ -98,36 +94,3 @@ def run_study(
         if code:
             raise typer.Exit(code)
     return export(opened)
-
-
-def work_to_end(
-    opened: OpenStudy,
-    storage: str,
-    options: WorkerOptions,
-    devices: Sequence[str],
-    density: Density | None,
-    stop: StopFlag,
-) -> int:
-    """Run a study to its end on these devices; the exit code is 0, or that of a signal.
-
-    Args:
-        devices: of each worker; a single one works in this process.
-        density: chooses the workers, instead of ``devices``.
-    """
-    from gloss_tune.launch.starter import Starter
-    from gloss_tune.launch.supervisor import supervise
-
-    if len(devices) == 1 and density is None:  # nothing to share: torch is imported once, by this process
-        return work_here(opened, replace(options, device=devices[0]), stop)
-    starter = Starter(storage, opened.spec.rehearse, lambda: stop.signum is not None)
-    return supervise(opened, storage, starter, devices, options, stop, density)
-
-
-def work_here(opened: OpenStudy, options: WorkerOptions, stop: StopFlag) -> int:
-    """Run the study to its end in this process; the exit code is 0, or that of a signal."""
-    from gloss_tune.launch.watch import say_progress
-    from gloss_tune.study.status import trial_counts
-    from gloss_tune.workers.worker import work
-
-    work(opened, options, stop, lambda: say_progress(opened, trial_counts(opened)))
-    return stop.exit_code

@@ -156,9 +156,9 @@ def resolve(spec: str | None, flags: dict[str, Any], assignments: list[str]) -> 
 
     Where these change the file's loss or mode, hyperparameters of the file that have no effect then are left out.
     """
+    from gloss_tune.spec.build import build_spec, fitted_to
     from gloss_tune.spec.layers import parse_assignments, read_toml
     from gloss_tune.spec.shipped import find_spec
-    from gloss_tune.spec.spec import build_spec, fitted_to
 
     file = {} if spec is None else read_toml(find_spec(spec))
     assigned = parse_assignments(assignments)

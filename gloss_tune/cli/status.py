@@ -42,7 +42,8 @@ def status(
     """
     from gloss_tune.signals import stop_on_signal
     from gloss_tune.study.status import live_status
-    from gloss_tune.study.study import artifacts_folder, open_study
+    from gloss_tune.study.study import open_study
+    from gloss_tune.workers.artifacts.store import artifacts_folder
     from gloss_tune.workers.artifacts.trial_files import sizes
 
     opened = open_study(storage, study, read_only=True)

@@ -86,7 +86,7 @@ def worker_options(
     storage: str, artifacts: Path | None, *, track: list[str] | None = None, **options: Any
 ) -> WorkerOptions:
     """How workers work, with the folder for their files filled in, and their trackers checked."""
-    from gloss_tune.study.study import artifacts_folder
+    from gloss_tune.workers.artifacts.store import artifacts_folder
     from gloss_tune.workers.tracking import check_trackers
     from gloss_tune.workers.worker import WorkerOptions
 

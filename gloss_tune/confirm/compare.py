@@ -11,7 +11,8 @@ from gloss_tune.confirm.confirmation import ranking
 from gloss_tune.confirm.significance import LEVEL, PairedDifference, holm, paired_difference
 from gloss_tune.errors import InputError
 from gloss_tune.queue.budget import counts
-from gloss_tune.study.status import best_trial, trial_counts, trials
+from gloss_tune.study.results import best_trial
+from gloss_tune.study.status import trial_counts, trials
 from gloss_tune.study.study import OpenStudy
 from gloss_tune.wording import count
 

@@ -7,20 +7,17 @@ requeued when a worker is lost, counted exactly. It is never pruned, and it only
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-
-import sqlalchemy
-from optuna.storages._rdb import models
 
 from gloss_tune.confirm.plan import Candidate, Plan, best_settings, fresh_seeds
 from gloss_tune.confirm.ranking import Run, rank
 from gloss_tune.errors import InputError
-from gloss_tune.queue.budget import add_waiting, create_study
+from gloss_tune.queue.budget import Growth, create_study, grow
 from gloss_tune.spec.space import SEED_RANGE
 from gloss_tune.spec.spec import StudySpec
-from gloss_tune.storage.retry import patient
+from gloss_tune.storage import schema
 from gloss_tune.storage.shared_storage import SharedStorage
 from gloss_tune.study.status import trial_counts
 from gloss_tune.study.study import CONFIRMS, SPEC, OpenStudy, check_name, open_beside, to_attributes
@@ -127,7 +124,7 @@ def ranking(opened: OpenStudy) -> dict[str, Any] | None:
     runs = [
         Run(
             candidate=trial.user_attrs[CANDIDATE],
-            seed=trial.system_attrs["fixed_params"]["seed"],
+            seed=trial.system_attrs[schema.FIXED_PARAMS]["seed"],
             trial=trial.number,
             state=trial.state.name.lower(),
             value=trial.values[0] if trial.state.name == "COMPLETE" else None,
@@ -208,42 +205,28 @@ def _create(opened: OpenStudy, name: str, plan: Plan) -> bool:
     )
 
 
-@patient
 def _grow(storage: SharedStorage, study_id: int, wanted: Plan) -> Plan:
-    """Queue what the confirmation lacks of ``wanted``, in one transaction; returns what it had.
+    """Queue what the confirmation lacks of ``wanted``; returns what it had.
 
     Processes that do this at once come one after the other, and each finds what those before it have written.
     """
-    study, trial = models.StudyModel, models.TrialModel
-    with storage.transaction() as session:
-        session.execute(
-            sqlalchemy.select(study.study_id)
-            .where(study.study_id == study_id)
-            .with_for_update(key_share=True)
-        )
-        found: Any = session.scalars(
-            sqlalchemy.select(models.StudyUserAttributeModel).where(
-                models.StudyUserAttributeModel.study_id == study_id,
-                models.StudyUserAttributeModel.key.in_([SPEC, CONFIRMS]),
-            )
-        )
-        rows = {row.key: row for row in found}
-        confirms = json.loads(rows[CONFIRMS].value_json)
-        earlier = Plan.from_dict(confirms["plan"])
+    earlier = wanted
+
+    def planned(stored: Mapping[str, Any], there: int) -> Growth:
+        nonlocal earlier
+        earlier = Plan.from_dict(stored[CONFIRMS]["plan"])
         plan = earlier.grown(wanted)
         runs = plan.runs_beyond(earlier)
-        total = sqlalchemy.select(sqlalchemy.func.count()).where(trial.study_id == study_id)
-        there = session.scalar(total) or 0
-        rows[CONFIRMS].value_json = json.dumps({**confirms, "plan": plan.to_dict()})
-        spec = json.loads(rows[SPEC].value_json)
-        rows[SPEC].value_json = json.dumps({**spec, "trials": there + len(runs)})
-        add_waiting(
-            session,
-            study_id,
-            range(there, there + len(runs)),
+        return Growth(
+            {
+                CONFIRMS: {**stored[CONFIRMS], "plan": plan.to_dict()},
+                SPEC: {**stored[SPEC], "trials": there + len(runs)},
+            },
             [_params(*run) for run in runs],
             [{CANDIDATE: candidate.number} for candidate, _ in runs],
         )
+
+    grow(storage, study_id, [SPEC, CONFIRMS], planned)
     return earlier
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from gloss_tune.confirm.confirmation import confirmation_of, confirmed_best
-from gloss_tune.errors import InputError
+from gloss_tune.errors import GlossTuneError, InputError
 from gloss_tune.logging import logger
-from gloss_tune.study import status as reading
+from gloss_tune.study.results import best_of, complete_trial, hyperparameters, read_history, whole_trial
+from gloss_tune.study.status import count_states
 from gloss_tune.study.study import OpenStudy
 
 
@@ -32,7 +34,7 @@ def export(opened: OpenStudy, number: int | None = None, *, unconfirmed: bool = 
         )
     plain = unconfirmed or number is not None
     confirmed = None if plain else confirmed_best(opened)
-    exported = reading.export(opened, number if confirmed is None else confirmed["number"])
+    exported = exported_trial(opened, number if confirmed is None else confirmed["number"])
     if confirmed is not None:
         logger.info("Exported is the winner of confirmation %s. %s", confirmed["study"], confirmed["verdict"])
         if not confirmed["is_current"]:
@@ -46,3 +48,57 @@ def export(opened: OpenStudy, number: int | None = None, *, unconfirmed: bool = 
             opened.name,
         )
     return {**exported, "confirmed": confirmed}
+
+
+def exported_trial(opened: OpenStudy, number: int | None = None) -> dict[str, Any]:
+    """The best parameters with all that is needed to trust and to rerun them.
+
+    Args:
+        number: of the trial to export; None for the best.
+
+    Raises:
+        InputError: if there is no complete trial of that number.
+        GlossTuneError: if no trial is complete yet.
+    """
+    history = read_history(opened)
+    best, now = whole_trial(opened, best_of(history)), count_states(history)
+    if best is None:
+        raise GlossTuneError(_nothing_to_export(opened, now))
+    if number is not None:
+        best = complete_trial(opened, number)
+    spec = opened.spec
+    return {
+        "study": opened.name,
+        "rehearsal": spec.rehearse,
+        "dataset": dict(opened.dataset),
+        "model": spec.model,
+        "encoder_fingerprint": opened.encoder["fingerprint"],
+        "loss": spec.loss,
+        "mode": spec.mode,
+        "metric": spec.metric,
+        "direction": spec.direction,
+        "best": {
+            "number": best.number,
+            "value": best.value,
+            "params": hyperparameters(spec, best.params),
+            "metrics": best.user_attrs.get("metrics", {}),
+            "epoch": best.user_attrs.get("best_epoch"),
+            "searched": sorted(best.params),
+        },
+        "trials": now,
+        "versions": dict(opened.versions),
+        "seed": spec.seed,
+    }
+
+
+def _nothing_to_export(opened: OpenStudy, now: Mapping[str, int]) -> str:
+    left = now["running"] + now["waiting"]
+    if left:
+        return (
+            f"Study {opened.name!r} has no complete trial yet ({left} of {now['budget']} to go); "
+            "run 'gloss-tune worker'"
+        )
+    return (
+        f"Study {opened.name!r} has no complete trial: {now['pruned']} pruned, {now['failed']} failed; "
+        "'gloss-tune trials' shows why"
+    )

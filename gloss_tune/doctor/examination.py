@@ -13,7 +13,7 @@ from gloss_tune.cores import CoreShare
 from gloss_tune.doctor import machine, smoke, storage
 from gloss_tune.doctor import study as study_checks
 from gloss_tune.doctor.checklist import Checklist, Finding
-from gloss_tune.storage.connect import parse_storage_url
+from gloss_tune.storage.url import parse_storage_url
 from gloss_tune.study.status import trial_counts
 from gloss_tune.study.study import OpenStudy
 from gloss_tune.wording import count, duration, size

@@ -18,8 +18,7 @@ from gloss_tune.encoder import ResolvedEncoder, resolve_encoder
 from gloss_tune.filesystem import LITTLE_SPACE, filesystem_kind, free_space, why_not_writable
 from gloss_tune.finetune.device import pick_device
 from gloss_tune.queue.heartbeats import WorkerEntry
-from gloss_tune.spec.layers import differences
-from gloss_tune.study.create import describe, study_dataset
+from gloss_tune.study.inputs import describe, differences, study_dataset
 from gloss_tune.study.study import OpenStudy
 from gloss_tune.wording import count, duration, size
 from gloss_tune.workers.artifacts.store import has_left_marker

@@ -24,7 +24,7 @@ from gloss_tune.filesystem import (
     why_not_writable,
 )
 from gloss_tune.logging import redact
-from gloss_tune.storage.connect import is_forced, parse_storage_url
+from gloss_tune.storage.url import is_forced, parse_storage_url
 from gloss_tune.wording import duration, size
 
 _LOCK_SECONDS = 10.0

@@ -10,7 +10,8 @@ from gloss_tune.queue.heartbeats import WorkerEntry, present
 from gloss_tune.queue.recovery import silent_trials
 from gloss_tune.storage.connect import open_storage
 from gloss_tune.study.status import finished_of, trial_counts
-from gloss_tune.study.study import OpenStudy, current_versions, open_study
+from gloss_tune.study.study import OpenStudy, open_study
+from gloss_tune.study.versions import current_versions
 from gloss_tune.wording import count
 
 

@@ -5,7 +5,8 @@ The names here import no torch; ``Finetune`` lives in :mod:`gloss_tune.finetune.
 
 from __future__ import annotations
 
-from gloss_tune.finetune.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from gloss_tune.errors import CheckpointError
+from gloss_tune.finetune.checkpoint import load_checkpoint, save_checkpoint
 from gloss_tune.finetune.config import EpochReport, FinetuneConfig
 from gloss_tune.finetune.rehearsal import Rehearsal
 from gloss_tune.finetune.run import FinetuneRun

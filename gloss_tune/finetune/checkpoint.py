@@ -9,11 +9,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from gloss_tune.atomic import whole_file
-from gloss_tune.errors import GlossTuneError
-
-
-class CheckpointError(GlossTuneError):
-    """A checkpoint file is missing, truncated or not a checkpoint; the trial can only start over."""
+from gloss_tune.errors import CheckpointError
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:

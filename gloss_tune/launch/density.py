@@ -12,8 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from gloss_tune.cores import usable_cores
-from gloss_tune.errors import InputError
-from gloss_tune.launch.devices import TorchSilentError
+from gloss_tune.errors import DeviceSilentError, InputError
 from gloss_tune.launch.free_memory import free_memory
 from gloss_tune.logging import logger
 from gloss_tune.wording import count, size
@@ -142,7 +141,7 @@ class Density:
                 return first
             try:
                 free = self._free(self._devices)
-            except TorchSilentError as error:
+            except DeviceSilentError as error:
                 logger.warning(
                     "Free memory cannot be measured (%s): no further workers. Give --workers-per-device a number.",
                     error,

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-from gloss_tune.errors import GlossTuneError, InputError
+from gloss_tune.errors import DeviceSilentError, GlossTuneError, InputError
 from gloss_tune.logging import logger
 
 _NAME = re.compile(r"[a-z]+(:\d+)?")
@@ -56,14 +56,10 @@ def cuda_devices() -> int:
     logger.info("Looking for CUDA devices.")
     try:
         return int(ask_torch("import torch; print(torch.cuda.device_count())")[-1])
-    except TorchSilentError as error:
+    except DeviceSilentError as error:
         raise GlossTuneError(
             f"torch cannot count CUDA devices ({error}); name the devices by --device"
         ) from None
-
-
-class TorchSilentError(Exception):
-    """torch gave no answer; the message says why."""
 
 
 def ask_torch(program: str, *arguments: str) -> list[str]:
@@ -72,7 +68,7 @@ def ask_torch(program: str, *arguments: str) -> list[str]:
     Here torch would take long to load and stay, and a device that was touched would stay in use.
 
     Raises:
-        TorchSilentError: the program fails, prints nothing, or takes minutes.
+        DeviceSilentError: the program fails, prints nothing, or takes minutes.
     """
     try:
         asked = subprocess.run(
@@ -83,8 +79,8 @@ def ask_torch(program: str, *arguments: str) -> list[str]:
             start_new_session=True,  # Ctrl-C in a terminal is for us
         )
     except subprocess.TimeoutExpired:
-        raise TorchSilentError(f"no answer within {_PATIENCE_SECONDS:g} s") from None
+        raise DeviceSilentError(f"no answer within {_PATIENCE_SECONDS:g} s") from None
     words = asked.stdout.split()
     if asked.returncode or not words:
-        raise TorchSilentError((asked.stderr.strip().splitlines() or [f"exit code {asked.returncode}"])[-1])
+        raise DeviceSilentError((asked.stderr.strip().splitlines() or [f"exit code {asked.returncode}"])[-1])
     return words

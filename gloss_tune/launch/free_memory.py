@@ -23,7 +23,7 @@ def free_memory(devices: Sequence[str]) -> dict[str, int]:
         devices: such as ``cpu`` and ``cuda:0``.
 
     Raises:
-        TorchSilentError: torch does not say.
+        DeviceSilentError: torch does not say.
     """
     cuda = [device for device in devices if device != "cpu"]
     free = {device: free_ram() for device in devices if device == "cpu"}

@@ -19,7 +19,8 @@ from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from gloss_tune.storage.connect import parse_storage_url
+from gloss_tune.errors import StartAbandonedError
+from gloss_tune.storage.url import parse_storage_url
 
 _LOOK_SECONDS = 0.2
 _ALWAYS = [
@@ -44,10 +45,6 @@ _TRAINING = [
     "gloss_tune.finetune.loop",
     "gloss_tune.workers.runs",
 ]
-
-
-class StartAbandonedError(Exception):
-    """The group was told to stop while a process was being started, which the first time takes as long as imports."""
 
 
 class Starter:

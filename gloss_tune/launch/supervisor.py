@@ -11,11 +11,11 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from gloss_tune.errors import GlossTuneError, InputError
+from gloss_tune.errors import GlossTuneError, InputError, StartAbandonedError
 from gloss_tune.launch.child import Leaving, Order, StopOrder, TrialFinished, Why, work_for_parent
 from gloss_tune.launch.density import Density
 from gloss_tune.launch.policy import MOST_DEATHS, RestartPolicy, why_ended
-from gloss_tune.launch.starter import StartAbandonedError, Starter, end_server
+from gloss_tune.launch.starter import Starter, end_server
 from gloss_tune.launch.watch import StudyWatch
 from gloss_tune.logging import logger
 from gloss_tune.signals import StopFlag

@@ -7,7 +7,6 @@ import time
 
 from gloss_tune.launch.density import Density
 from gloss_tune.logging import logger
-from gloss_tune.queue.recovery import requeue_lost
 from gloss_tune.storage.retry import outage
 from gloss_tune.study.status import finished_of, trial_counts
 from gloss_tune.study.study import OpenStudy
@@ -107,7 +106,7 @@ class StudyWatch:
         if self._lost:
             self._lost = False
             try:
-                requeue_lost(self._opened, only_gone=True)
+                self._opened.requeue_lost(only_gone=True)
             except BaseException:
                 self._lost = True
                 raise

@@ -8,9 +8,10 @@ from typing import Any
 
 from gloss_tune.errors import SpecError
 from gloss_tune.paper.numbers import DATASETS, published
+from gloss_tune.spec.build import build_spec, fitted_to
 from gloss_tune.spec.layers import read_toml
 from gloss_tune.spec.shipped import find_spec
-from gloss_tune.spec.spec import StudySpec, build_spec, default_study_name, fitted_to
+from gloss_tune.spec.spec import StudySpec, default_study_name
 
 LOSSES = ("ce", "scl", "gloss")
 ENCODERS = ("bert-base-uncased",)

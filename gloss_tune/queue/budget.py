@@ -7,17 +7,16 @@ only a confirmation grows, by one transaction that knows what is there.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy
-from optuna.storages._rdb import models
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 from sqlalchemy.exc import IntegrityError
 
-from gloss_tune.queue.claims import Trial
-from gloss_tune.spec.spec import StudySpec
+from gloss_tune.storage import schema
 from gloss_tune.storage.attributes import text_attribute
 from gloss_tune.storage.retry import patient
 from gloss_tune.storage.shared_storage import SharedStorage
@@ -25,11 +24,14 @@ from gloss_tune.storage.shared_storage import SharedStorage
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
-# where Study.set_metric_names keeps them
-_METRIC_NAMES = "study:metric_names"
-
-_trials = Trial.__table__.c
+_trials = schema.Trial.__table__.c
 _of_study = _trials.study_id == sqlalchemy.bindparam("study")
+_LOCK_STUDY = (
+    sqlalchemy.select(schema.Study.study_id)
+    .where(schema.Study.study_id == sqlalchemy.bindparam("study"))
+    .with_for_update(key_share=True)
+)
+_TRIAL_COUNT = sqlalchemy.select(sqlalchemy.func.count()).where(_of_study)
 _FAILED_AND_WAITING = sqlalchemy.select(
     sqlalchemy.select(sqlalchemy.func.count())
     .where(_of_study, _trials.state == TrialState.FAIL)
@@ -62,21 +64,21 @@ def create_study(
     """
     try:
         with storage.transaction() as session:
-            if models.StudyModel.find_by_name(name, session) is not None:
+            if schema.Study.find_by_name(name, session) is not None:
                 return False
-            direction = models.StudyDirectionModel(objective=0, direction=StudyDirection.MAXIMIZE)
-            study: Any = models.StudyModel(study_name=name, directions=[direction])
+            direction = schema.StudyDirection(objective=0, direction=StudyDirection.MAXIMIZE)
+            study: Any = schema.Study(study_name=name, directions=[direction])
             session.add(study)
             session.flush()
             session.add_all(
-                models.StudyUserAttributeModel(study_id=study.study_id, key=key, value_json=json.dumps(value))
+                schema.StudyUserAttribute(study_id=study.study_id, key=key, value_json=json.dumps(value))
                 for key, value in attributes.items()
             )
             if metric is not None:
                 names = json.dumps([metric])
                 session.add(
-                    models.StudySystemAttributeModel(
-                        study_id=study.study_id, key=_METRIC_NAMES, value_json=names
+                    schema.StudySystemAttribute(
+                        study_id=study.study_id, key=schema.METRIC_NAMES, value_json=names
                     )
                 )
             add_waiting(session, study.study_id, range(budget), first_params, trial_attributes)
@@ -99,21 +101,66 @@ def add_waiting(
         first_params: parameters of the first of them.
         attributes: user attributes of the first of them.
     """
-    trials = [Trial(study_id=study_id, number=number, state=TrialState.WAITING) for number in numbers]
+    trials = [schema.Trial(study_id=study_id, number=number, state=TrialState.WAITING) for number in numbers]
     for trial in trials:  # one by one: a key must rise with its number
         session.add(trial)
     session.flush()
     session.add_all(
-        models.TrialSystemAttributeModel(
-            trial_id=trial.trial_id, key="fixed_params", value_json=json.dumps(dict(params))
+        schema.TrialSystemAttribute(
+            trial_id=trial.trial_id, key=schema.FIXED_PARAMS, value_json=json.dumps(dict(params))
         )
         for trial, params in zip(trials, first_params, strict=False)
+        if params
     )
     session.add_all(
-        models.TrialUserAttributeModel(trial_id=trial.trial_id, key=key, value_json=json.dumps(value))
+        schema.TrialUserAttribute(trial_id=trial.trial_id, key=key, value_json=json.dumps(value))
         for trial, known in zip(trials, attributes, strict=False)
         for key, value in known.items()
     )
+
+
+@dataclass(frozen=True)
+class Growth:
+    """What a study is to have more.
+
+    Args:
+        attributes: of the study, as they are to be.
+        params: of each new trial; an empty table where the trial draws its own.
+        trial_attributes: user attributes of the first of them.
+    """
+
+    attributes: Mapping[str, Any]
+    params: Sequence[Mapping[str, Any]]
+    trial_attributes: Sequence[Mapping[str, Any]] = ()
+
+
+@patient
+def grow(
+    storage: SharedStorage,
+    study_id: int,
+    keys: Sequence[str],
+    planned: Callable[[Mapping[str, Any], int], Growth],
+) -> None:
+    """Queue more trials, in one transaction. Processes that do this at once come one after the other.
+
+    Args:
+        keys: names of user attributes of the study.
+        planned: given these attributes and how many trials there are, as the processes before this one left them, says
+            what to add; called again if the storage broke off.
+    """
+    with storage.transaction() as session:
+        session.execute(_LOCK_STUDY, {"study": study_id})
+        attribute = schema.StudyUserAttribute
+        found: Any = session.scalars(
+            sqlalchemy.select(attribute).where(attribute.study_id == study_id, attribute.key.in_(keys))
+        )
+        rows = {row.key: row for row in found}
+        there = session.scalar(_TRIAL_COUNT, {"study": study_id}) or 0
+        growth = planned({key: json.loads(row.value_json) for key, row in rows.items()}, there)
+        for key, value in growth.attributes.items():
+            rows[key].value_json = json.dumps(value)
+        numbers = range(there, there + len(growth.params))
+        add_waiting(session, study_id, numbers, growth.params, growth.trial_attributes)
 
 
 @patient
@@ -121,31 +168,42 @@ def counts(storage: SharedStorage, study_id: int) -> dict[TrialState, int]:
     """How many trials are in each state; a state without trials counts 0."""
     with storage.reading() as session:
         rows = session.execute(
-            sqlalchemy.select(Trial.state, sqlalchemy.func.count().label("trials"))
-            .where(Trial.study_id == study_id)
-            .group_by(Trial.state)
+            sqlalchemy.select(schema.Trial.state, sqlalchemy.func.count().label("trials"))
+            .where(schema.Trial.study_id == study_id)
+            .group_by(schema.Trial.state)
         )
         return {**dict.fromkeys(TrialState, 0), **{row.state: row.trials for row in rows}}
 
 
 @patient
-def stop_reason(storage: SharedStorage, study_id: int, spec: StudySpec) -> str | None:
-    """Why no further trial should start: too many have failed; None while all is well, or nothing is left to start."""
+def stop_reason(
+    storage: SharedStorage, study_id: int, max_failures: int | None, max_failures_in_a_row: int
+) -> str | None:
+    """Why no further trial should start: too many have failed; None while all is well, or nothing is left to start.
+
+    Args:
+        max_failures: how many failed trials stop a study; None for any number.
+        max_failures_in_a_row: how many of the trials that ended last, all failed, stop it.
+    """
     with storage.reading() as session:
         found = session.connection().execute(_FAILED_AND_WAITING, {"study": study_id}).one()
         if not found.failed or not found.waiting:
             return None
-        of_study = Trial.study_id == study_id
-        failed = of_study & (Trial.state == TrialState.FAIL)
+        of_study = schema.Trial.study_id == study_id
+        failed = of_study & (schema.Trial.state == TrialState.FAIL)
         # the last sign of life is by the database's clock; a trial's own times are by its worker's
-        life = models.TrialHeartbeatModel
-        newest = (life.heartbeat.desc(), Trial.trial_id.desc())
-        ended = of_study & Trial.state.in_([TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL])
-        row = spec.max_failures_in_a_row
-        by_time = sqlalchemy.select(Trial).outerjoin(life, life.trial_id == Trial.trial_id).order_by(*newest)
+        life = schema.TrialHeartbeat
+        newest = (life.heartbeat.desc(), schema.Trial.trial_id.desc())
+        ended = of_study & schema.Trial.state.in_([TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL])
+        row = max_failures_in_a_row
+        by_time = (
+            sqlalchemy.select(schema.Trial)
+            .outerjoin(life, life.trial_id == schema.Trial.trial_id)
+            .order_by(*newest)
+        )
         last = [trial.state for trial in session.scalars(by_time.where(ended).limit(row))]
         in_a_row = last == [TrialState.FAIL] * row
-        if not in_a_row and (spec.max_failures is None or found.failed < spec.max_failures):
+        if not in_a_row and (max_failures is None or found.failed < max_failures):
             return None
         trial = session.scalars(by_time.where(failed).limit(1)).one()
         error = text_attribute(session, trial.trial_id, "error") or "an unknown error"

@@ -9,33 +9,41 @@ Each step below is one transaction, and may be repeated when the storage broke o
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy
-from optuna.storages._rdb import models
 from optuna.trial import TrialState
 
-from gloss_tune.storage.attributes import number_attribute, set_attributes, trial_state
-from gloss_tune.storage.fencing import holds
+from gloss_tune.storage import schema
+from gloss_tune.storage.attributes import number_attribute, set_attributes
 from gloss_tune.storage.retry import patient
-from gloss_tune.storage.shared_storage import LeaseLostError, SharedStorage
+from gloss_tune.storage.shared_storage import SharedStorage
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from gloss_tune.errors import LeaseLostError
+from gloss_tune.storage.attributes import trial_state
+from gloss_tune.storage.fencing import holds
 from gloss_tune.storage.statements import upsert
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
-#: Optuna's table of trials. Typed as Any: Optuna declares its tables without the types that an instance's fields have
-Trial: Any = models.TrialModel
-_TrialAttribute = models.TrialUserAttributeModel
-_Heartbeat: Any = models.TrialHeartbeatModel
+_TrialAttribute = schema.TrialUserAttribute
 
 # Statements are put together once: that takes longer than most of them run.
-_trials = Trial.__table__
-_lives = _Heartbeat.__table__
+_trials = schema.Trial.__table__
+_lives = schema.TrialHeartbeat.__table__
 _trial: Any = sqlalchemy.bindparam("trial")
 _NOW = sqlalchemy.select(sqlalchemy.func.now())
 _SERVER_START = sqlalchemy.select(sqlalchemy.func.pg_postmaster_start_time())
@@ -75,17 +83,15 @@ _RENEW = (
 _FIRST_SIGN = (
     sqlalchemy.insert(_lives).values(trial_id=_trial, heartbeat=sqlalchemy.bindparam("now")).inline()
 )
-_STUDY_NAME = sqlalchemy.select(models.StudyModel.study_name).where(
-    models.StudyModel.study_id == sqlalchemy.bindparam("study")
+_STUDY_NAME = sqlalchemy.select(schema.Study.study_name).where(
+    schema.Study.study_id == sqlalchemy.bindparam("study")
 )
-_REVIVAL_COUNT = sqlalchemy.select(models.StudySystemAttributeModel.value_json).where(
-    models.StudySystemAttributeModel.study_id == sqlalchemy.bindparam("study"),
-    models.StudySystemAttributeModel.key == sqlalchemy.bindparam("key"),
+_REVIVAL_COUNT = sqlalchemy.select(schema.StudySystemAttribute.value_json).where(
+    schema.StudySystemAttribute.study_id == sqlalchemy.bindparam("study"),
+    schema.StudySystemAttribute.key == sqlalchemy.bindparam("key"),
 )
 
 _REVIVALS = "gloss_tune:revivals"
-#: Where Optuna keeps a trial's constraints, in a form that all its supported releases read.
-INFEASIBLE = "constraints"
 
 
 @dataclass(frozen=True)
@@ -171,7 +177,7 @@ def forget_reports(storage: SharedStorage, claimed: Claim) -> None:
     Raises:
         LeaseLostError: the claim is no longer ours; nothing was written.
     """
-    report = models.TrialIntermediateValueModel
+    report = schema.TrialReport
     with storage.transaction() as session:
         if not holds(session, claimed.trial_id, claimed.attempt):
             raise LeaseLostError(f"The lease on trial {claimed.number} was lost")
@@ -207,7 +213,7 @@ def finish(
         set_attributes(session, claimed.trial_id, attributes)
         if value is not None:
             row = {"trial_id": claimed.trial_id, "objective": 0, "value": value, "value_type": "FINITE"}
-            upsert(session, models.TrialValueModel, ("trial_id", "objective"), [row])
+            upsert(session, schema.TrialValue, ("trial_id", "objective"), [row])
         end(session, claimed.trial_id, state)
 
 
@@ -227,11 +233,13 @@ def _was_finished_so(session: Session, claimed: Claim, state: TrialState) -> boo
 
 def _mark_infeasible(session: Session, trial_id: int) -> None:
     """As Optuna marks it: a constraint with a positive value is violated."""
-    attribute = models.TrialSystemAttributeModel
+    attribute = schema.TrialSystemAttribute
     session.execute(
-        sqlalchemy.delete(attribute).where(attribute.trial_id == trial_id, attribute.key == INFEASIBLE)
+        sqlalchemy.delete(attribute).where(
+            attribute.trial_id == trial_id, attribute.key == schema.CONSTRAINTS
+        )
     )
-    session.add(attribute(trial_id=trial_id, key=INFEASIBLE, value_json=json.dumps([1.0])))
+    session.add(attribute(trial_id=trial_id, key=schema.CONSTRAINTS, value_json=json.dumps([1.0])))
 
 
 def requeue(session: Session, trial_id: int) -> None:
@@ -264,7 +272,7 @@ def database_now(session: Session) -> datetime:
 
 def note_revival(session: Session, study_id: int) -> None:
     """Trials that had ended wait again, which Optuna's cache of ended trials does not expect."""
-    attribute = models.StudySystemAttributeModel
+    attribute = schema.StudySystemAttribute
     count = _revivals(session, study_id) + 1
     session.execute(
         sqlalchemy.delete(attribute).where(attribute.study_id == study_id, attribute.key == _REVIVALS)
@@ -292,3 +300,26 @@ def server_started(session: Session) -> datetime:
     assert started is not None
     naive: datetime = started.replace(tzinfo=None)
     return naive
+
+
+def silent_claims(session: Session, study_id: int, lease: float) -> Sequence[Any]:
+    """The running trials that nobody has renewed for a lease, or since the server's start if that was later."""
+    if math.isinf(lease):
+        return []
+    now = database_now(session)
+    deadline = now - timedelta(seconds=lease)
+    if server_started(session) > deadline:
+        return []
+    life = schema.TrialHeartbeat
+    # no sign of life at all, and one from the future (a clock was set back), are none that anybody renews
+    lapsed = (
+        life.heartbeat.is_(None)
+        | (life.heartbeat < deadline)
+        | (life.heartbeat > now + timedelta(seconds=lease))
+    )
+    return session.scalars(
+        sqlalchemy.select(schema.Trial)
+        .outerjoin(life, life.trial_id == schema.Trial.trial_id)
+        .where(schema.Trial.study_id == study_id, schema.Trial.state == TrialState.RUNNING, lapsed)
+        .order_by(schema.Trial.number)
+    ).all()

@@ -6,25 +6,38 @@ shortens the wait for one where a worker's process is known to have ended.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection
-from dataclasses import asdict, dataclass, fields
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import sqlalchemy
-from optuna.storages._rdb import models
 
-from gloss_tune.processes import ProcessIdentity, is_gone
-from gloss_tune.queue.claims import database_now
+from gloss_tune.queue.claims import (
+    Claim,
+    database_now,
+    renew_within,
+    silent_claims,
+)
+from gloss_tune.storage import schema
 from gloss_tune.storage.retry import patient
 from gloss_tune.storage.shared_storage import SharedStorage
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+import json
+from dataclasses import asdict, fields
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from gloss_tune.processes import ProcessIdentity, is_gone
 from gloss_tune.storage.statements import upsert
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
-_Attribute = models.StudySystemAttributeModel
+_Attribute = schema.StudySystemAttribute
 # not that of the first release, whose workers stop at an entry that has a field more
 _PREFIX = "gloss_tune:at_work:"
 
@@ -135,3 +148,42 @@ def entries(session: Session, study_id: int) -> list[tuple[WorkerEntry, datetime
             continue  # or write something else entirely, which must not stop everybody
         found.append((entry, seen))
     return sorted(found, key=lambda pair: pair[0].id)
+
+
+@dataclass(frozen=True)
+class Beat:
+    """What a worker learns while it renews its lease.
+
+    Args:
+        holds: whether it still holds its trial; True between two trials.
+        silence: seconds since its last beat, by the database's clock; 0 at the first.
+        others_silent: whether other workers' trials have outlived their leases.
+        roster: all workers, the silent too.
+        present: those that were heard of within a lease, this one included.
+    """
+
+    holds: bool
+    silence: float
+    others_silent: bool
+    roster: list[WorkerEntry]
+    present: list[WorkerEntry]
+
+
+@patient
+def beat(
+    storage: SharedStorage, study_id: int, entry: WorkerEntry, claimed: Claim | None, lease: float
+) -> Beat:
+    """Renew a worker's lease and its entry in the roster, and look around, in one transaction."""
+    with storage.transaction() as session:
+        now = database_now(session)
+        roster = {other.id: (other, seen) for other, seen in entries(session, study_id)}
+        _, last_seen = roster.get(entry.id, (entry, now))
+        silence = (now - last_seen).total_seconds()
+        mine = None if claimed is None else claimed.trial_id
+        silent = [trial for trial in silent_claims(session, study_id, lease) if trial.trial_id != mine]
+        holds = claimed is None or renew_within(session, claimed)
+        write_entry(session, study_id, entry)
+        roster[entry.id] = (entry, now)
+        deadline = now - timedelta(seconds=lease)
+        present = [other for other, seen in roster.values() if seen >= deadline]
+        return Beat(holds, silence, bool(silent), [other for other, _ in roster.values()], present)

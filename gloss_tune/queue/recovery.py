@@ -3,36 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import sqlalchemy
-from optuna.storages._rdb import models
 from optuna.trial import TrialState
 
 from gloss_tune.logging import logger
 from gloss_tune.queue.claims import (
-    INFEASIBLE,
-    Claim,
-    Trial,
-    database_now,
     end,
     note_revival,
-    renew_within,
     requeue,
-    server_started,
     sign_of_life,
+    silent_claims,
 )
-from gloss_tune.queue.heartbeats import WorkerEntry, entries, everyone, strike_off, write_entry
+from gloss_tune.queue.heartbeats import everyone, strike_off
+from gloss_tune.storage import schema
 from gloss_tune.storage.attributes import number_attribute, set_attributes, text_attribute
 from gloss_tune.storage.retry import patient
 from gloss_tune.storage.shared_storage import SharedStorage
-from gloss_tune.study.study import OpenStudy
 
 if TYPE_CHECKING:
-    from sqlalchemy.orm import Session
+    pass
 
 _FORGOTTEN_LEASES = 100.0
 
@@ -50,64 +43,34 @@ class Recovered:
     given_up: list[int]
 
 
-@dataclass(frozen=True)
-class Beat:
-    """What a worker learns while it renews its lease.
-
-    Args:
-        holds: whether it still holds its trial; True between two trials.
-        silence: seconds since its last beat, by the database's clock; 0 at the first.
-        others_silent: whether other workers' trials have outlived their leases.
-        roster: all workers, the silent too.
-        present: those that were heard of within a lease, this one included.
-    """
-
-    holds: bool
-    silence: float
-    others_silent: bool
-    roster: list[WorkerEntry]
-    present: list[WorkerEntry]
-
-
-@patient
-def beat(
-    storage: SharedStorage, study_id: int, entry: WorkerEntry, claimed: Claim | None, lease: float
-) -> Beat:
-    """Renew a worker's lease and its entry in the roster, and look around, in one transaction."""
-    with storage.transaction() as session:
-        now = database_now(session)
-        roster = {other.id: (other, seen) for other, seen in entries(session, study_id)}
-        _, last_seen = roster.get(entry.id, (entry, now))
-        silence = (now - last_seen).total_seconds()
-        mine = None if claimed is None else claimed.trial_id
-        silent = [trial for trial in _silent(session, study_id, lease) if trial.trial_id != mine]
-        holds = claimed is None or renew_within(session, claimed)
-        write_entry(session, study_id, entry)
-        roster[entry.id] = (entry, now)
-        deadline = now - timedelta(seconds=lease)
-        present = [other for other, seen in roster.values() if seen >= deadline]
-        return Beat(holds, silence, bool(silent), [other for other, _ in roster.values()], present)
-
-
-def requeue_lost(opened: OpenStudy, *, all_running: bool = False, only_gone: bool = False) -> Recovered:
+def requeue_lost(
+    storage: SharedStorage,
+    study_id: int,
+    *,
+    lease: float,
+    max_attempts: int,
+    all_running: bool = False,
+    only_gone: bool = False,
+) -> Recovered:
     """Requeue the trials whose workers are gone: silent past their lease, or ended on this machine. Says so.
 
     Args:
-        opened: the study.
+        storage: the study's.
+        study_id: the database's key.
+        lease: of the study, in seconds.
+        max_attempts: how often a trial may lose its worker.
         all_running: take every running trial away from its worker, whether that is gone or not; a live one notices,
             drops the trial and takes another.
         only_gone: leave the silent ones alone. They may live: whoever was cut off or asleep itself must first give
             all others the time to renew their leases.
     """
-    storage, study_id, spec = opened.storage, opened.study_id, opened.spec
     gone = {worker.id for worker in everyone(storage, study_id) if worker.is_gone}
-    lease = math.inf if only_gone else spec.lease
-    recovered = reap(storage, study_id, lease, spec.max_attempts, gone)
-    strike_off(storage, study_id, gone, _FORGOTTEN_LEASES * spec.lease)
+    recovered = reap(storage, study_id, math.inf if only_gone else lease, max_attempts, gone)
+    strike_off(storage, study_id, gone, _FORGOTTEN_LEASES * lease)
     for number in recovered.requeued:
         logger.warning("Trial %d: its worker is silent or gone; the trial is requeued.", number)
     for number in recovered.given_up:
-        logger.warning("Trial %d failed: it has lost %d workers (max_attempts).", number, spec.max_attempts)
+        logger.warning("Trial %d failed: it has lost %d workers (max_attempts).", number, max_attempts)
     taken = _take_away(storage, study_id) if all_running else []
     return Recovered(sorted([*recovered.requeued, *taken]), recovered.given_up)
 
@@ -116,7 +79,7 @@ def requeue_lost(opened: OpenStudy, *, all_running: bool = False, only_gone: boo
 def silent_trials(storage: SharedStorage, study_id: int, lease: float) -> list[int]:
     """Numbers of the running trials whose workers have been silent for longer than the lease, in seconds."""
     with storage.reading() as session:
-        return [trial.number for trial in _silent(session, study_id, lease)]
+        return [trial.number for trial in silent_claims(session, study_id, lease)]
 
 
 @patient
@@ -139,11 +102,11 @@ def reap(
     """
     recovered = Recovered([], [])
     with storage.transaction() as session:
-        silent = {trial.trial_id for trial in _silent(session, study_id, lease)}
+        silent = {trial.trial_id for trial in silent_claims(session, study_id, lease)}
         running = (
-            sqlalchemy.select(Trial)
-            .where(Trial.study_id == study_id, Trial.state == TrialState.RUNNING)
-            .order_by(Trial.number)
+            sqlalchemy.select(schema.Trial)
+            .where(schema.Trial.study_id == study_id, schema.Trial.state == TrialState.RUNNING)
+            .order_by(schema.Trial.number)
         )
         for trial in session.scalars(running.with_for_update(skip_locked=True)).all():
             is_gone = bool(gone) and text_attribute(session, trial.trial_id, "worker") in gone
@@ -165,29 +128,6 @@ def reap(
     return recovered
 
 
-def _silent(session: Session, study_id: int, lease: float) -> Sequence[Any]:
-    """The running trials that nobody has renewed for a lease, or since the server's start if that was later."""
-    if math.isinf(lease):
-        return []
-    now = database_now(session)
-    deadline = now - timedelta(seconds=lease)
-    if server_started(session) > deadline:
-        return []
-    life = models.TrialHeartbeatModel
-    # no sign of life at all, and one from the future (a clock was set back), are none that anybody renews
-    lapsed = (
-        life.heartbeat.is_(None)
-        | (life.heartbeat < deadline)
-        | (life.heartbeat > now + timedelta(seconds=lease))
-    )
-    return session.scalars(
-        sqlalchemy.select(Trial)
-        .outerjoin(life, life.trial_id == Trial.trial_id)
-        .where(Trial.study_id == study_id, Trial.state == TrialState.RUNNING, lapsed)
-        .order_by(Trial.number)
-    ).all()
-
-
 @patient
 def requeue_failed(storage: SharedStorage, study_id: int) -> list[int]:
     """Give every failed trial another chance, after the cause was mended: under its number, with its parameters.
@@ -197,15 +137,15 @@ def requeue_failed(storage: SharedStorage, study_id: int) -> list[int]:
     """
     with storage.transaction() as session:
         failed = session.scalars(
-            sqlalchemy.select(Trial)
-            .where(Trial.study_id == study_id, Trial.state == TrialState.FAIL)
-            .order_by(Trial.number)
+            sqlalchemy.select(schema.Trial)
+            .where(schema.Trial.study_id == study_id, schema.Trial.state == TrialState.FAIL)
+            .order_by(schema.Trial.number)
             .with_for_update()
         ).all()
         keys = [trial.trial_id for trial in failed]
         for attribute, names in (
-            (models.TrialUserAttributeModel, ("error", "lost_workers")),
-            (models.TrialSystemAttributeModel, (INFEASIBLE,)),
+            (schema.TrialUserAttribute, ("error", "lost_workers")),
+            (schema.TrialSystemAttribute, (schema.CONSTRAINTS,)),
         ):
             session.execute(
                 sqlalchemy.delete(attribute).where(attribute.trial_id.in_(keys), attribute.key.in_(names))
@@ -221,9 +161,9 @@ def requeue_failed(storage: SharedStorage, study_id: int) -> list[int]:
 def _take_away(storage: SharedStorage, study_id: int) -> list[int]:
     with storage.transaction() as session:
         running = session.scalars(
-            sqlalchemy.select(Trial)
-            .where(Trial.study_id == study_id, Trial.state == TrialState.RUNNING)
-            .order_by(Trial.number)  # two at once must lock in one order
+            sqlalchemy.select(schema.Trial)
+            .where(schema.Trial.study_id == study_id, schema.Trial.state == TrialState.RUNNING)
+            .order_by(schema.Trial.number)  # two at once must lock in one order
             .with_for_update()
         ).all()
         for trial in running:

@@ -13,10 +13,9 @@ from gloss_tune.encoder import resolve_encoder
 from gloss_tune.errors import InputError
 from gloss_tune.finetune.device import pick_device
 from gloss_tune.seeding import derive_seed
-from gloss_tune.study.create import study_dataset
+from gloss_tune.study.inputs import check_same_inputs, study_dataset
 from gloss_tune.study.study import OpenStudy
 from gloss_tune.workers.artifacts.trial_files import MODELS
-from gloss_tune.workers.runs import check_same_inputs
 
 # a picture of more points shows no more
 _MOST_DOCUMENTS = 1000

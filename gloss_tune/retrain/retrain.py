@@ -19,7 +19,7 @@ from gloss_tune.confirm.export import export
 from gloss_tune.cores import CoreShare
 from gloss_tune.data import TextDataset, subsample
 from gloss_tune.encoder import ResolvedEncoder, resolve_encoder
-from gloss_tune.errors import GlossTuneError, InputError
+from gloss_tune.errors import GlossTuneError, InputError, Interrupted
 from gloss_tune.filesystem import why_not_writable
 from gloss_tune.finetune.device import pick_device
 from gloss_tune.finetune.model_folder import write_description
@@ -30,11 +30,10 @@ from gloss_tune.retrain.training import FinalTraining
 from gloss_tune.seeding import derive_seed
 from gloss_tune.signals import StopFlag
 from gloss_tune.spec.space import SEED_RANGE
-from gloss_tune.study.create import study_dataset
-from gloss_tune.study.objective import Interrupted
-from gloss_tune.study.study import OpenStudy, current_versions
+from gloss_tune.study.inputs import check_same_inputs, study_dataset
+from gloss_tune.study.study import OpenStudy
+from gloss_tune.study.versions import current_versions
 from gloss_tune.wording import count
-from gloss_tune.workers.runs import check_same_inputs
 
 CARD = "README.md"
 

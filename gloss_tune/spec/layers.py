@@ -66,22 +66,6 @@ def lay_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, An
     return merged
 
 
-def differences(stored: Mapping[str, Any], asked: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """One line per differing field: ``key: the study has A, got B``."""
-    lines = []
-    for key in sorted({*stored, *asked}):
-        there, here = stored.get(key), asked.get(key)
-        if isinstance(there, Mapping) and isinstance(here, Mapping):
-            lines.extend(differences(there, here, f"{prefix}{key}."))
-        elif there != here:
-            lines.append(f"{prefix}{key}: the study has {_shown(there)}, got {_shown(here)}")
-    return lines
-
-
-def _shown(value: Any) -> str:
-    return "nothing" if value is None else repr(value)
-
-
 def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(below)
     for key, value in above.items():

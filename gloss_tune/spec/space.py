@@ -7,12 +7,9 @@ import itertools
 import math
 import random
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gloss_tune.finetune.config import NORMALIZATIONS, PROPAGATIONS, FinetuneConfig
-
-if TYPE_CHECKING:
-    from optuna.distributions import BaseDistribution
 
 Value = float | int | str
 
@@ -156,17 +153,6 @@ class ParameterRange:
             return self.choices
         assert self.low is not None and self.high is not None
         return (int(self.low), int(self.high)) if self.is_integer else (float(self.low), float(self.high))
-
-    def distribution(self) -> BaseDistribution:
-        """The same as an Optuna distribution."""
-        from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
-        if self.choices is not None:
-            return CategoricalDistribution(self.choices)
-        assert self.low is not None and self.high is not None
-        if self.is_integer:
-            return IntDistribution(int(self.low), int(self.high), log=self.log, step=int(self.step or 1))
-        return FloatDistribution(float(self.low), float(self.high), log=self.log, step=self.step)
 
     def grid_count(self) -> int:
         """How many values :meth:`grid` has at most, without making them."""

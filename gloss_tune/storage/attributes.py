@@ -7,16 +7,16 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy
-from optuna.storages._rdb import models
 
+from gloss_tune.storage import schema
 from gloss_tune.storage.statements import upsert
 
 if TYPE_CHECKING:
     from optuna.trial import TrialState
     from sqlalchemy.orm import Session
 
-_trials: Any = models.TrialModel.__table__.c
-_attributes: Any = models.TrialUserAttributeModel.__table__.c
+_trials: Any = schema.Trial.__table__.c
+_attributes: Any = schema.TrialUserAttribute.__table__.c
 # Statements are put together once: that takes longer than most of them run.
 _STATE = sqlalchemy.select(_trials.state).where(_trials.trial_id == sqlalchemy.bindparam("trial"))
 _ATTRIBUTE = sqlalchemy.select(_attributes.value_json).where(
@@ -47,7 +47,7 @@ def set_attributes(session: Session, trial_id: int, attributes: Mapping[str, Any
         {"trial_id": trial_id, "key": key, "value_json": json.dumps(value)}
         for key, value in attributes.items()
     ]
-    upsert(session, models.TrialUserAttributeModel, ("trial_id", "key"), rows)
+    upsert(session, schema.TrialUserAttribute, ("trial_id", "key"), rows)
 
 
 def _attribute(session: Session, trial_id: int, key: str) -> str | None:

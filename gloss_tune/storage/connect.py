@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
-import os
 import sqlite3
 import time
 from pathlib import Path
@@ -19,11 +18,9 @@ from typing import Any
 import sqlalchemy
 from alembic.util import CommandError
 from optuna.exceptions import StorageInternalError
-from optuna.storages._rdb import models
 from sqlalchemy import event
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import URL
 from sqlalchemy.exc import (
-    ArgumentError,
     IntegrityError,
     InvalidatePoolError,
     OperationalError,
@@ -34,15 +31,14 @@ from sqlalchemy.exc import (
 from gloss_tune.errors import StorageError
 from gloss_tune.filesystem import network_filesystem
 from gloss_tune.logging import redact
+from gloss_tune.storage import schema
 from gloss_tune.storage.shared_storage import READS, SharedStorage, exclusive
+from gloss_tune.storage.url import is_forced, parse_storage_url
 
 _BUSY_SECONDS = 300.0
 _FIRST_START_TRIES = 20
 _IDLE_SECONDS = 2.0
-_LONGEST_URL = 10_000
 _SMALLEST_PAGE = 512
-#: Set by ``--force``: use an SQLite file on a network file system all the same; child processes inherit it.
-FORCE_VARIABLE = "GLOSS_TUNE_FORCE"
 # A worker that is suspended inside a transaction must not hold up the others; a silent network is a broken one.
 _POSTGRES: dict[str, Any] = {
     "application_name": "gloss-tune",
@@ -53,60 +49,6 @@ _POSTGRES: dict[str, Any] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 30_000,
 }
-_EXAMPLES = "for example sqlite:///gloss-tune.db or postgresql://user@host/database"
-
-
-def parse_storage_url(text: str) -> URL:
-    """The URL, with the driver filled in.
-
-    Args:
-        text: the URL, or ``@FILE`` for a file that holds it, as secrets are often given to containers.
-
-    Raises:
-        StorageError: if it is malformed, names a database that is not supported, or its file cannot be read.
-    """
-    text = text.strip()
-    if text.startswith("@"):
-        text = _read_url(text[1:])
-    try:
-        url = make_url(text.encode().decode())  # what is no UTF-8 is no URL
-    except (ArgumentError, ValueError):
-        # what cannot be parsed may hold a password anywhere, so none of it is repeated
-        raise StorageError(
-            f"The storage must be a database URL, {_EXAMPLES}; what was given is none"
-        ) from None
-    backend = url.get_backend_name()
-    if backend == "sqlite":
-        return _checked_sqlite(url)
-    if backend not in ("postgresql", "postgres"):
-        raise StorageError(f"The storage must be SQLite or Postgres, {_EXAMPLES}; what was given is neither")
-    if "@" in (url.host or ""):
-        raise StorageError("The storage's host holds an '@'; write an '@' of the password as %40")
-    return url.set(drivername="postgresql+psycopg")
-
-
-def _read_url(name: str) -> str:
-    try:
-        with Path(name).expanduser().open(encoding="utf-8") as file:
-            lines = file.read(_LONGEST_URL).split()
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = getattr(error, "strerror", None) or "it is no text file"
-        raise StorageError(
-            f"The storage's URL was to be read from file {name!r}, which cannot be read: {reason}"
-        ) from None
-    if len(lines) != 1:
-        raise StorageError(f"File {name!r} must hold the storage's URL and nothing else, {_EXAMPLES}")
-    return lines[0]
-
-
-def _checked_sqlite(url: URL) -> URL:
-    if url.database in (None, "", ":memory:") and not url.host:
-        raise StorageError(f"A storage in memory cannot be shared by workers; name a file, {_EXAMPLES}")
-    if url.host or url.query:
-        raise StorageError(
-            f"An SQLite storage is sqlite:///FILE with three slashes and no options, {_EXAMPLES}"
-        )
-    return url.set(drivername="sqlite")
 
 
 def open_storage(text: str, *, create: bool = False, read_only: bool = False) -> SharedStorage:
@@ -172,11 +114,6 @@ def _is_sqlite(path: Path) -> bool:
     except sqlite3.DatabaseError as error:
         return "not a database" not in str(error)  # another trouble is for the real connection to report
     return True
-
-
-def is_forced() -> bool:
-    """Whether the user insists on SQLite on a network file system."""
-    return os.environ.get(FORCE_VARIABLE, "").lower() not in ("", "0", "false", "no", "off")
 
 
 def _check_filesystem(url: URL, shown: str) -> None:
@@ -253,7 +190,7 @@ def _are_optunas(connection: sqlalchemy.Connection, tables: set[str]) -> bool:
     return all(
         {column.name for column in table.columns}
         <= {column["name"] for column in inspector.get_columns(name)}
-        for name, table in models.BaseModel.metadata.tables.items()
+        for name, table in schema.TABLES.items()
         if name in tables
     )
 
@@ -261,12 +198,11 @@ def _are_optunas(connection: sqlalchemy.Connection, tables: set[str]) -> bool:
 @functools.cache
 def _known_revisions() -> list[str]:
     """Optuna's schema revisions, newest first."""
-    import optuna.storages._rdb as package
     from alembic.config import Config
     from alembic.script import ScriptDirectory
 
     config = Config()
-    config.set_main_option("script_location", str(Path(package.__path__[0]) / "alembic").replace("%", "%%"))
+    config.set_main_option("script_location", str(schema.REVISIONS).replace("%", "%%"))
     return [script.revision for script in ScriptDirectory.from_config(config).walk_revisions()]
 
 

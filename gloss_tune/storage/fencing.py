@@ -13,16 +13,16 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy
-from optuna.storages._rdb import models
 from optuna.trial import TrialState
 
+from gloss_tune.storage import schema
 from gloss_tune.storage.statements import insertion, or_update
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
-_trials: Any = models.TrialModel.__table__
-_attributes: Any = models.TrialUserAttributeModel.__table__
+_trials: Any = schema.Trial.__table__
+_attributes: Any = schema.TrialUserAttribute.__table__
 # Statements are put together once: that takes longer than most of them run.
 _HELD = (
     sqlalchemy.select(_trials.c.trial_id)

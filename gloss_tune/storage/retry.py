@@ -9,11 +9,11 @@ from collections.abc import Callable
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 from optuna.exceptions import StorageInternalError
-from optuna.storages._rdb import models
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError, PendingRollbackError
 
-from gloss_tune.errors import GlossTuneError
+from gloss_tune.errors import GlossTuneError, StorageLostError
 from gloss_tune.logging import logger
+from gloss_tune.storage import schema
 
 Result = TypeVar("Result")
 Parameters = ParamSpec("Parameters")
@@ -32,10 +32,6 @@ _NOT_AN_OUTAGE = (
     "no pg_hba.conf entry",
 )
 _FULL = ("disk is full", "No space left")
-
-
-class StorageLostError(GlossTuneError):
-    """The storage was away for longer than anyone waits; leases run out, and the trials will be requeued."""
 
 
 class Patience:
@@ -158,7 +154,7 @@ def patient(
 def _is_gone(error: KeyError | IntegrityError) -> bool:
     """Whether a row is missing that must be there: Optuna's words, and Postgres's where another row refers to it."""
     if isinstance(error, KeyError):
-        return error.args == (models.NOT_FOUND_MSG,)
+        return error.args == (schema.NOT_FOUND,)
     return "foreign key" in str(error.orig).lower()
 
 

@@ -18,13 +18,13 @@ import sqlalchemy
 from filelock import FileLock
 from optuna.distributions import distribution_to_json
 from optuna.storages import BaseStorage, RDBStorage
-from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 
-from gloss_tune.errors import GlossTuneError
+from gloss_tune.errors import GlossTuneError, LeaseLostError
 from gloss_tune.logging import redact
+from gloss_tune.storage import schema
 from gloss_tune.storage.attributes import trial_state
 from gloss_tune.storage.fencing import holds, upsert_held
 from gloss_tune.storage.retry import Patience, patient
@@ -41,19 +41,15 @@ _AUTOCOMMIT = {"isolation_level": "AUTOCOMMIT"}
 # any constant will do: it names our one advisory lock in a Postgres server
 _ADVISORY_LOCK = 0x676C6F7373
 
-_trials: Any = models.TrialModel.__table__.c
-_studies: Any = models.StudyModel.__table__
+_trials: Any = schema.Trial.__table__.c
+_studies: Any = schema.Study.__table__
 # put together once: that takes longer than it runs
 _LOCK_STUDY = (
     sqlalchemy.select(_studies.c.study_id)
-    .join(models.TrialModel, _trials.study_id == _studies.c.study_id)
+    .join(schema.Trial, _trials.study_id == _studies.c.study_id)
     .where(_trials.trial_id == sqlalchemy.bindparam("trial"))
     .with_for_update(key_share=True, of=_studies)
 )
-
-
-class LeaseLostError(GlossTuneError):
-    """This worker no longer holds the trial that it tried to write to; another one may be running it."""
 
 
 class SharedStorage(RDBStorage):
@@ -136,7 +132,7 @@ class SharedStorage(RDBStorage):
                 finished_only=self._finished_only,
             )
             if not found:
-                models.StudyModel.find_or_raise_by_id(study_id, session)
+                schema.Study.find_or_raise_by_id(study_id, session)
         chosen = found if states is None else [trial for trial in found if trial.state in states]
         return sorted(chosen, key=lambda trial: trial.number)
 
@@ -155,7 +151,7 @@ class SharedStorage(RDBStorage):
         with self.reading() as session:
             found = read_by_key(session, [trial_id])
         if not found:
-            raise KeyError(models.NOT_FOUND_MSG)
+            raise KeyError(schema.NOT_FOUND)
         return found[0]
 
     def hold(self, trial_id: int, attempt: int) -> None:
@@ -180,13 +176,13 @@ class SharedStorage(RDBStorage):
         if trial_id not in self._held:
             found = trial_state(session, trial_id)
             if found is None:
-                raise KeyError(models.NOT_FOUND_MSG)
+                raise KeyError(schema.NOT_FOUND)
             state = found
         self.check_trial_is_updatable(trial_id, state)
 
     def _lost(self, trial_id: int, attempt: int) -> NoReturn:
         number = self.scoped_session().scalar(
-            sqlalchemy.select(models.TrialModel.number).where(models.TrialModel.trial_id == trial_id)
+            sqlalchemy.select(schema.Trial.number).where(schema.Trial.trial_id == trial_id)
         )
         which = "" if number is None else f" {number}"
         raise LeaseLostError(f"The lease on trial{which} was lost (attempt {attempt}); its result is dropped")
@@ -198,7 +194,7 @@ class SharedStorage(RDBStorage):
         if attempt is None:
             super().set_trial_intermediate_value(trial_id, step, intermediate_value)
             return
-        report = models.TrialIntermediateValueModel
+        report = schema.TrialReport
         value, kind = report.intermediate_value_to_stored_repr(intermediate_value)
         row = {
             "trial_id": trial_id,
@@ -216,7 +212,7 @@ class SharedStorage(RDBStorage):
             super().set_trial_system_attr(trial_id, key, value)
             return
         row = {"trial_id": trial_id, "key": key, "value_json": json.dumps(value)}
-        self._write_held(models.TrialSystemAttributeModel, ("trial_id", "key"), row, attempt)
+        self._write_held(schema.TrialSystemAttribute, ("trial_id", "key"), row, attempt)
 
     def _write_held(self, model: Any, keys: tuple[str, ...], row: dict[str, Any], attempt: int) -> None:
         with self.single_statement() as session:
@@ -240,7 +236,7 @@ class SharedStorage(RDBStorage):
         Returns:
             False if another trial has them; others must be drawn.
         """
-        trial = models.TrialModel
+        trial = schema.Trial
         internal = {name: space[name].to_internal_repr(value) for name, value in params.items()}
         rows = [
             {
@@ -262,7 +258,7 @@ class SharedStorage(RDBStorage):
             if distinct and session.connection().execute(same.limit(1)).first() is not None:
                 return False
             self._check_updatable(session, trial_id)
-            insert_new(session, models.TrialParamModel, ("trial_id", "param_name"), rows)
+            insert_new(session, schema.TrialParam, ("trial_id", "param_name"), rows)
         return True
 
     def transaction(self) -> AbstractContextManager[Session]:
@@ -304,11 +300,11 @@ class SharedStorage(RDBStorage):
 
 def _has_param(name: str, value: float) -> sqlalchemy.ColumnElement[bool]:
     """Whether a trial drew this value, in Optuna's internal representation."""
-    param = models.TrialParamModel
+    param = schema.TrialParam
     return (
         sqlalchemy.select(param.param_id)
         .where(
-            param.trial_id == models.TrialModel.trial_id,
+            param.trial_id == schema.Trial.trial_id,
             param.param_name == name,
             param.param_value == value,
         )

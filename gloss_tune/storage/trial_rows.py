@@ -5,27 +5,20 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import lru_cache
 from typing import Any
 
 import sqlalchemy
 from optuna.distributions import BaseDistribution, json_to_distribution
-from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.orm import Session
 
-# typed as Any: Optuna's models carry the annotations of an older SQLAlchemy
-_Trial: Any = models.TrialModel
-_Param: Any = models.TrialParamModel
-_Value: Any = models.TrialValueModel
-_Report: Any = models.TrialIntermediateValueModel
-_UserAttribute: Any = models.TrialUserAttributeModel
-_SystemAttribute: Any = models.TrialSystemAttributeModel
+from gloss_tune.storage import schema
 
-_ReportType: Any = models.TrialIntermediateValueModel.TrialIntermediateValueType
-_ValueType: Any = models.TrialValueModel.TrialValueType
+_Trial, _Param, _Value, _Report = schema.Trial, schema.TrialParam, schema.TrialValue, schema.TrialReport
+_UserAttribute, _SystemAttribute = schema.TrialUserAttribute, schema.TrialSystemAttribute
+_ReportType, _ValueType = _Report.TrialIntermediateValueType, _Value.TrialValueType
 _Attributes = defaultdict[int, dict[str, Any]]
 # what :func:`_details` lists, in its order
 _VALUE, _PARAM, _USER_ATTRIBUTE, _SYSTEM_ATTRIBUTE, _REPORT = range(5)
@@ -54,7 +47,7 @@ def _look(kind: str) -> sqlalchemy.CompoundSelect[Any]:
         wanted = trials.c.trial_id <= last_claimed.scalar_subquery()
         if kind == "claimed":
             wanted |= sqlalchemy.exists().where(
-                _SystemAttribute.trial_id == trials.c.trial_id, _SystemAttribute.key == "fixed_params"
+                _SystemAttribute.trial_id == trials.c.trial_id, _SystemAttribute.key == schema.FIXED_PARAMS
             )
         unread &= wanted
     return sqlalchemy.union(sqlalchemy.select(*_looked_at).where(unread), _LOOK_AGAIN)
@@ -226,52 +219,6 @@ def _read(
     ]
 
 
-@dataclass(frozen=True)
-class Brief:
-    """What counts, ranks and times a trial.
-
-    Args:
-        trial_id: the database's key.
-        number: of the trial.
-        state: of the trial.
-        value: its result, None where there is none.
-        seconds: how long its last attempt took, None while it has not ended.
-    """
-
-    trial_id: int
-    number: int
-    state: TrialState
-    value: float | None
-    seconds: float | None
-
-
-def read_briefly(session: Session, study_id: int) -> list[Brief]:
-    """All trials of a study in one query, in the order of their numbers."""
-    took = _UserAttribute
-    rows = session.connection().execute(
-        sqlalchemy.select(_Trial.trial_id, _Trial.number, _Trial.state, _Value.value, took.value_json)
-        .outerjoin(_Value, _Value.trial_id == _Trial.trial_id)
-        .outerjoin(took, (took.trial_id == _Trial.trial_id) & (took.key == "seconds"))
-        .where(_Trial.study_id == study_id)
-        .order_by(_Trial.number)
-    )
-    return [
-        Brief(key, number, state, value, None if seconds is None else float(json.loads(seconds)))
-        for key, number, state, value, seconds in rows.all()
-    ]
-
-
-def reported_epochs(session: Session, study_id: int) -> dict[int, int]:
-    """How many epochs each unfinished trial of a study has reported, by its number; those with none are left out."""
-    rows = session.connection().execute(
-        sqlalchemy.select(_Trial.number, sqlalchemy.func.count())
-        .join(_Report, _Report.trial_id == _Trial.trial_id)
-        .where(_Trial.study_id == study_id, _Trial.state.in_([TrialState.RUNNING, TrialState.WAITING]))
-        .group_by(_Trial.number)
-    )
-    return dict(rows.all())
-
-
 def _bare(trial_id: int, number: int, state: TrialState) -> FrozenTrial:
     return FrozenTrial(
         number=number,
@@ -290,7 +237,7 @@ def _bare(trial_id: int, number: int, state: TrialState) -> FrozenTrial:
 
 def _local(stored: datetime | None) -> datetime | None:
     """Naive local time, as trials carry it; Optuna 5 stores naive UTC, Optuna 4 naive local time."""
-    if stored is None or not hasattr(_Trial, "_datetime_start_utc"):
+    if stored is None or not schema.TIMES_ARE_UTC:
         return stored
     return stored.replace(tzinfo=timezone.utc).astimezone().replace(tzinfo=None)
 

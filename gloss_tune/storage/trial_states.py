@@ -1,22 +1,21 @@
-"""Where single trials stand, for whoever keeps files of theirs: small queries that read no history."""
+"""Where trials stand: small queries that read no history."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
 
 import sqlalchemy
-from optuna.storages._rdb import models
 from optuna.trial import TrialState
+from sqlalchemy.orm import Session
 
-from gloss_tune.queue.claims import Trial
+from gloss_tune.storage import schema
 from gloss_tune.storage.retry import patient
+from gloss_tune.storage.schema import Trial
 from gloss_tune.storage.shared_storage import SharedStorage
 
-# typed as Any for the same reason as Trial
-_Value: Any = models.TrialValueModel
-_Attribute: Any = models.TrialUserAttributeModel
+_Value, _Report, _Attribute = schema.TrialValue, schema.TrialReport, schema.TrialUserAttribute
 # databases limit the number of a statement's parameters
 _NUMBERS_A_QUERY = 500
 
@@ -67,3 +66,49 @@ def best_complete(storage: SharedStorage, study_id: int, count: int) -> list[tup
             .limit(count)
         )
         return [(number, value) for number, value in rows]
+
+
+@dataclass(frozen=True)
+class Brief:
+    """What counts, ranks and times a trial.
+
+    Args:
+        trial_id: the database's key.
+        number: of the trial.
+        state: of the trial.
+        value: its result, None where there is none.
+        seconds: how long its last attempt took, None while it has not ended.
+    """
+
+    trial_id: int
+    number: int
+    state: TrialState
+    value: float | None
+    seconds: float | None
+
+
+def read_briefly(session: Session, study_id: int) -> list[Brief]:
+    """All trials of a study in one query, in the order of their numbers."""
+    took = _Attribute
+    rows = session.connection().execute(
+        sqlalchemy.select(Trial.trial_id, Trial.number, Trial.state, _Value.value, took.value_json)
+        .outerjoin(_Value, _Value.trial_id == Trial.trial_id)
+        .outerjoin(took, (took.trial_id == Trial.trial_id) & (took.key == "seconds"))
+        .where(Trial.study_id == study_id)
+        .order_by(Trial.number)
+    )
+    return [
+        Brief(key, number, state, value, None if seconds is None else float(json.loads(seconds)))
+        for key, number, state, value, seconds in rows.all()
+    ]
+
+
+def reported_epochs(session: Session, study_id: int) -> dict[int, int]:
+    """How many epochs each unfinished trial of a study has reported, by its number; those with none are left out."""
+    rows = session.connection().execute(
+        sqlalchemy.select(Trial.number, sqlalchemy.func.count())
+        .join(_Report, _Report.trial_id == Trial.trial_id)
+        .where(Trial.study_id == study_id, Trial.state.in_([TrialState.RUNNING, TrialState.WAITING]))
+        .group_by(Trial.number)
+    )
+    return dict(rows.all())

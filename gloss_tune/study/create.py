@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gloss_tune.data import DATASETS, TextDataset, load_dataset, subsample
+from gloss_tune.data import DATASETS, TextDataset
 from gloss_tune.encoder import resolve_encoder
 from gloss_tune.errors import DataError, StudyMismatchError
 from gloss_tune.logging import logger
 from gloss_tune.queue.budget import create_study
-from gloss_tune.spec.layers import differences
 from gloss_tune.spec.spec import StudySpec, default_study_name
-from gloss_tune.storage.connect import open_storage, parse_storage_url
+from gloss_tune.storage.connect import open_storage
+from gloss_tune.storage.url import parse_storage_url
 from gloss_tune.study.first_trials import first_params
+from gloss_tune.study.inputs import describe, differences, portable, study_dataset
 from gloss_tune.study.study import OpenStudy, check_name, open_study, to_attributes
 
 #: What a rehearsal remembers of a data set that is not on this machine.
@@ -66,45 +67,6 @@ def create(spec: StudySpec, url: str, name: str | None = None, *, data_dir: Path
     if not is_new:
         _check_same(opened, spec, described, encoder)
     return Created(opened, is_new)
-
-
-def portable(spec: StudySpec) -> StudySpec:
-    """The specification with the paths of the user's own data and encoder made absolute: workers start anywhere."""
-    found = {}
-    if spec.dataset not in DATASETS and Path(spec.dataset).exists():
-        found["dataset"] = str(Path(spec.dataset).resolve())
-    if Path(spec.model).is_dir():
-        found["model"] = str(Path(spec.model).resolve())
-    return spec.model_copy(update=found)
-
-
-def study_dataset(spec: StudySpec, data_dir: Path | None, *, download: bool = True) -> TextDataset:
-    """The data set of a study, with its training documents sampled if the study says so."""
-    source = spec.dataset
-    if source not in DATASETS and not Path(source).exists() and data_dir is not None:
-        source = str(data_dir / Path(source).name)  # the same folder under another root, on another machine
-    dataset = load_dataset(
-        source,
-        data_dir=data_dir,
-        text_column=spec.text_column,
-        label_column=spec.label_column,
-        seed=spec.seed,
-        download=download,
-    )
-    if spec.max_train_docs is not None:
-        dataset = subsample(dataset, spec.max_train_docs, spec.seed)
-    return dataset
-
-
-def describe(dataset: TextDataset) -> dict[str, Any]:
-    """What a study remembers of its data set."""
-    return {
-        "name": dataset.name,
-        "fingerprint": dataset.fingerprint,
-        "n_train": len(dataset.train),
-        "n_val": len(dataset.val),
-        "n_classes": len(dataset.classes),
-    }
 
 
 def _resolve_dataset(spec: StudySpec, data_dir: Path | None) -> tuple[TextDataset | None, dict[str, Any]]:

@@ -13,7 +13,7 @@ from collections.abc import Container
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from gloss_tune.queue.claims import INFEASIBLE
+from gloss_tune.storage.schema import CONSTRAINTS
 
 _VIOLATED, _FULFILLED = [1.0], [-1.0]
 
@@ -49,7 +49,7 @@ def _with_constraints(trials: list[FrozenTrial]) -> list[FrozenTrial]:
 
 
 def _is_infeasible(trial: FrozenTrial) -> bool:
-    return trial.state == TrialState.FAIL and INFEASIBLE in trial.system_attrs
+    return trial.state == TrialState.FAIL and CONSTRAINTS in trial.system_attrs
 
 
 def _with_constraint(trial: FrozenTrial, worst: float) -> FrozenTrial:
@@ -58,7 +58,7 @@ def _with_constraint(trial: FrozenTrial, worst: float) -> FrozenTrial:
     if not infeasible and trial.state not in (TrialState.COMPLETE, TrialState.PRUNED):
         return trial
     seen = copy.copy(trial)
-    seen.system_attrs = {**trial.system_attrs, INFEASIBLE: _VIOLATED if infeasible else _FULFILLED}
+    seen.system_attrs = {**trial.system_attrs, CONSTRAINTS: _VIOLATED if infeasible else _FULFILLED}
     if infeasible:
         seen.state, seen.value = TrialState.COMPLETE, worst
     return seen

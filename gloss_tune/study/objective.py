@@ -18,6 +18,8 @@ from gloss_tune.finetune.config import EpochReport, FinetuneConfig
 from gloss_tune.finetune.run import FinetuneRun
 from gloss_tune.queue.claims import Claim, finish, forget_reports
 from gloss_tune.spec.space import Value
+from gloss_tune.storage import schema
+from gloss_tune.study.distributions import distribution_of
 from gloss_tune.study.samplers import DistinctSampler
 from gloss_tune.study.study import OpenStudy
 
@@ -36,10 +38,6 @@ class Checkpoint(Protocol):
 
     def keep(self, run: FinetuneRun, reports: Sequence[EpochReport], *, last: bool) -> None:
         """Remember where the run stands; ``last`` if the trial ends here, so that only a leaving worker needs it."""
-
-
-class Interrupted(GlossTuneError):
-    """The worker was asked to stop while a trial was running."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +66,7 @@ def ask(opened: OpenStudy, claimed: Claim) -> tuple[optuna.Trial, dict[str, Valu
 
     No configuration comes twice: a draw is written only if no other trial has it, and else drawn anew.
     """
-    space = {searched.name: searched.distribution() for searched in opened.spec.ranges}
+    space = {searched.name: distribution_of(searched) for searched in opened.spec.ranges}
     frozen = opened.storage.get_trial(claimed.trial_id)
     study = opened.optuna_study(claimed.number)
     if not space.keys() <= frozen.params.keys():
@@ -87,7 +85,7 @@ def _draw(
     frozen: FrozenTrial,
     space: Mapping[str, BaseDistribution],
 ) -> None:
-    queued = frozen.system_attrs.get("fixed_params", {}).keys()
+    queued = frozen.system_attrs.get(schema.FIXED_PARAMS, {}).keys()
     for tries_left in reversed(range(_DRAWS)):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -18,6 +18,8 @@ from optuna.trial import FrozenTrial, TrialState
 from gloss_tune.seeding import derive_seed
 from gloss_tune.spec.space import ParameterRange
 from gloss_tune.spec.spec import StudySpec
+from gloss_tune.storage import schema
+from gloss_tune.study.distributions import distribution_of
 from gloss_tune.study.infeasible import StudyWithInfeasible
 
 if TYPE_CHECKING:
@@ -86,7 +88,7 @@ class DistinctSampler(BaseSampler):
     def __init__(self, inner: BaseSampler, ranges: Sequence[ParameterRange], seed: int) -> None:
         self._inner = inner
         self._ranges = ranges
-        self._space = {searched.name: searched.distribution() for searched in ranges}
+        self._space = {searched.name: distribution_of(searched) for searched in ranges}
         self._seed = seed
         self._random = RandomSampler(seed=derive_seed(seed, "redraw") % 2**32)
 
@@ -98,7 +100,9 @@ class DistinctSampler(BaseSampler):
 
     def draw(self, study: Study, trial: FrozenTrial) -> dict[str, Any]:
         """One new point of the whole space; parameters that the trial was queued with keep their value."""
-        queued = {k: v for k, v in trial.system_attrs.get("fixed_params", {}).items() if k in self._space}
+        queued = {
+            k: v for k, v in trial.system_attrs.get(schema.FIXED_PARAMS, {}).items() if k in self._space
+        }
         if len(queued) == len(self._space):
             return queued
         study = StudyWithInfeasible(study)
@@ -167,7 +171,7 @@ class DistinctSampler(BaseSampler):
 
     def _has(self, trial: FrozenTrial, point: dict[str, Any]) -> bool:
         """Whether a trial drew this point, or was queued with it."""
-        queued = trial.system_attrs.get("fixed_params", {})
+        queued = trial.system_attrs.get(schema.FIXED_PARAMS, {})
         params = trial.params
         return all(params.get(name, queued.get(name)) == point[name] for name in self._space)
 
@@ -177,4 +181,4 @@ class DistinctSampler(BaseSampler):
 
 def known_params(trial: FrozenTrial) -> dict[str, Any]:
     """What a trial drew, or was queued with and will draw."""
-    return {**trial.system_attrs.get("fixed_params", {}), **trial.params}
+    return {**trial.system_attrs.get(schema.FIXED_PARAMS, {}), **trial.params}

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import copy
-import os
-import platform
 import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.storages import get_storage
 
-from gloss_tune import __version__
 from gloss_tune.errors import GlossTuneError, InputError, SpecError, StudyMismatchError
 from gloss_tune.queue.claims import revivals, study_name
+from gloss_tune.queue.recovery import Recovered, requeue_lost
 from gloss_tune.spec.spec import StudySpec
-from gloss_tune.storage.connect import open_storage, parse_storage_url
+from gloss_tune.storage.connect import open_storage
 from gloss_tune.storage.shared_storage import SharedStorage
 from gloss_tune.study.samplers import build_pruner, build_sampler
+from gloss_tune.study.versions import current_versions
 
 #: Raised whenever a worker of one release must not run a study made by another.
 FORMAT = 1
@@ -31,15 +28,6 @@ _KEY = "gloss_tune:"
 #: The user attributes that hold a study's specification, and what a confirmation confirms.
 SPEC, CONFIRMS = f"{_KEY}spec", f"{_KEY}confirms"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
-_PACKAGES = (
-    "torch",
-    "transformers",
-    "sentence-transformers",
-    "optuna",
-    "sqlalchemy",
-    "scikit-learn",
-    "numpy",
-)
 
 
 @dataclass(frozen=True)
@@ -88,6 +76,17 @@ class OpenStudy:
                 f"Study {self.name!r} is no longer on storage {self.storage.redacted_url}: it was deleted, or the "
                 "database was replaced. Restore it, or make the study again"
             )
+
+    def requeue_lost(self, *, all_running: bool = False, only_gone: bool = False) -> Recovered:
+        """Requeue the trials whose workers are gone, see :func:`gloss_tune.queue.recovery.requeue_lost`."""
+        return requeue_lost(
+            self.storage,
+            self.study_id,
+            lease=self.spec.lease,
+            max_attempts=self.spec.max_attempts,
+            all_running=all_running,
+            only_gone=only_gone,
+        )
 
     def _loaded(self) -> optuna.Study:
         """With Optuna's cache, which takes ended trials to be final: loaded anew after some were requeued."""
@@ -187,30 +186,6 @@ def to_attributes(spec: StudySpec, dataset: Mapping[str, Any], encoder: Mapping[
         "id": new_identifier(),
     }
     return {f"{_KEY}{key}": value for key, value in values.items()}
-
-
-def current_versions() -> dict[str, str]:
-    """Versions of gloss-tune, Python and the packages that results depend on; nothing is imported for it."""
-    found = {"gloss-tune": __version__, "python": platform.python_version()}
-    return {**found, **{package: _installed(package) for package in _PACKAGES}}
-
-
-def artifacts_folder(url: str, chosen: Path | None = None) -> Path:
-    """Where workers and dashboard keep files: as chosen, else beside an SQLite file, else in the current folder."""
-    if chosen is not None:
-        return chosen
-    if from_environment := os.environ.get("GLOSS_TUNE_ARTIFACTS"):
-        return Path(from_environment)
-    parsed = parse_storage_url(url)
-    parent = Path(str(parsed.database)).parent if parsed.get_backend_name() == "sqlite" else Path()
-    return parent / "gloss-tune-artifacts"
-
-
-def _installed(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"
 
 
 def new_identifier() -> str:

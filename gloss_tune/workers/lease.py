@@ -8,8 +8,7 @@ from dataclasses import replace
 
 from gloss_tune.logging import logger
 from gloss_tune.queue.claims import Claim
-from gloss_tune.queue.heartbeats import WorkerEntry, present, sign_in, sign_out
-from gloss_tune.queue.recovery import beat, requeue_lost
+from gloss_tune.queue.heartbeats import WorkerEntry, beat, present, sign_in, sign_out
 from gloss_tune.study.study import OpenStudy
 
 _BEATS_PER_LEASE = 4
@@ -102,7 +101,7 @@ class LeaseKeeper:
             self._cautious_until = time.monotonic() + lease
         cautious = time.monotonic() < self._cautious_until
         if (heard.others_silent and not cautious) or any(worker.is_gone for worker in heard.roster):
-            requeue_lost(self._opened, only_gone=cautious)
+            self._opened.requeue_lost(only_gone=cautious)
 
     def _count(self, workers: list[WorkerEntry]) -> int:
         return max(1, sum(worker.host == self._entry.host for worker in workers))

@@ -10,18 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gloss_tune.cores import CoreShare
-from gloss_tune.encoder import ResolvedEncoder, resolve_encoder
-from gloss_tune.errors import StudyMismatchError
+from gloss_tune.encoder import resolve_encoder
 from gloss_tune.finetune.config import FinetuneConfig
 from gloss_tune.finetune.device import pick_device
 from gloss_tune.finetune.run import FinetuneRun
 from gloss_tune.finetune.session import Session
-from gloss_tune.spec.layers import differences
-from gloss_tune.study.create import describe, study_dataset
+from gloss_tune.study.inputs import check_same_inputs, study_dataset
 from gloss_tune.study.study import OpenStudy
 
 if TYPE_CHECKING:
-    from gloss_tune.data import TextDataset
     from gloss_tune.finetune.loop import Finetune
 
 
@@ -73,21 +70,3 @@ class RealRuns:
         size = len(self.classes)
         pairs = self._val_labels * size + self.latest.best_predictions.numpy()
         return np.bincount(pairs, minlength=size * size).reshape(size, size)
-
-
-def check_same_inputs(opened: OpenStudy, dataset: TextDataset, encoder: ResolvedEncoder) -> None:
-    """Refuse what the study was not made with.
-
-    Raises:
-        StudyMismatchError: data set or encoder differ, with each field that does.
-    """
-    found = [
-        *differences(dict(opened.dataset), describe(dataset), "dataset."),
-        *differences(
-            dict(opened.encoder), {"name": encoder.name, "fingerprint": encoder.fingerprint}, "encoder."
-        ),
-    ]
-    if found:
-        raise StudyMismatchError(
-            opened.name, found, "Give this worker the study's own data (--data-dir) and encoder."
-        )

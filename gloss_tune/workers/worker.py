@@ -12,21 +12,20 @@ from pathlib import Path
 import optuna
 from optuna.trial import TrialState
 
-from gloss_tune.errors import GlossTuneError
+from gloss_tune.errors import GlossTuneError, Interrupted, LeaseLostError, StorageLostError, StudyStoppedError
 from gloss_tune.finetune.config import EpochReport, FinetuneConfig
 from gloss_tune.finetune.rehearsal import Rehearsal
 from gloss_tune.finetune.run import FinetuneRun
 from gloss_tune.logging import logger
 from gloss_tune.processes import this_process
-from gloss_tune.queue.budget import counts, stop_reason
+from gloss_tune.queue.budget import counts
 from gloss_tune.queue.claims import Claim, claim, give_back
 from gloss_tune.queue.heartbeats import WorkerEntry, sign_out
 from gloss_tune.signals import StopFlag
 from gloss_tune.spec.space import Value
-from gloss_tune.storage.retry import StorageLostError
-from gloss_tune.storage.shared_storage import LeaseLostError
-from gloss_tune.study.objective import Ending, Interrupted, ask, run_trial, tell
-from gloss_tune.study.status import hyperparameters
+from gloss_tune.study.objective import Ending, ask, run_trial, tell
+from gloss_tune.study.results import hyperparameters
+from gloss_tune.study.status import stop_reason
 from gloss_tune.study.study import OpenStudy
 from gloss_tune.wording import count
 from gloss_tune.workers.artifacts.checkpoints import SavingCost, TrialCheckpoint
@@ -98,10 +97,6 @@ def work(
         opened.storage.leaves_out_unclaimed = False
 
 
-class StudyStoppedError(GlossTuneError):
-    """Too many trials of the study have failed; no further one starts."""
-
-
 class _Worker:
     def __init__(self, opened: OpenStudy, options: WorkerOptions, stop: StopFlag) -> None:
         self._opened = opened
@@ -158,7 +153,7 @@ class _Worker:
     def _claim(self) -> Claim | None:
         storage, study_id = self._opened.storage, self._opened.study_id
         self._opened.check_still_there()
-        reason = stop_reason(storage, study_id, self._opened.spec)
+        reason = stop_reason(self._opened)
         if reason is not None:
             raise StudyStoppedError(f"Study {self._opened.name!r} is stopped: {reason}")
         return claim(storage, study_id, self.id)

@@ -25,8 +25,9 @@ from scipy import stats
 from gloss_tune.data import epoch_batches
 from gloss_tune.losses import gloss_loss, propagate_labels, random_mask, similarity_graph, transition_matrix
 from gloss_tune.seeding import derive_seed
-from gloss_tune.spec.spec import StudySpec, build_spec
-from gloss_tune.study.create import study_dataset
+from gloss_tune.spec.build import build_spec
+from gloss_tune.spec.spec import StudySpec
+from gloss_tune.study.inputs import study_dataset
 
 HERE = Path(__file__).parent
 EPOCHS = 4

@@ -20,12 +20,13 @@ from datetime import datetime, timedelta
 
 import sqlalchemy
 from optuna.distributions import distribution_to_json
-from optuna.storages._rdb import models
 from optuna.trial import TrialState
 from sqlalchemy.orm import Session
 
-from gloss_tune.spec.spec import build_spec
+from gloss_tune.spec.build import build_spec
+from gloss_tune.storage import schema
 from gloss_tune.study.create import create
+from gloss_tune.study.distributions import distribution_of
 from gloss_tune.study.study import OpenStudy
 from tests.benchmarks.table import Row, format_table
 from tests.servers import PostgresServer, ServerUnavailableError, postgres_binaries
@@ -92,8 +93,8 @@ def _study(url: str, sampler: str, history: int, trials: int, seconds: float) ->
 def finish_trials(opened: OpenStudy, count: int) -> None:
     """End the first waiting trials as if workers had run them, each with all that a real trial leaves."""
     rng = random.Random(0)
-    space = {searched.name: searched.distribution() for searched in opened.spec.ranges}
-    trial = models.TrialModel
+    space = {searched.name: distribution_of(searched) for searched in opened.spec.ranges}
+    trial = schema.Trial
     with Session(opened.storage.engine) as session:
         waiting = sqlalchemy.select(trial.trial_id).where(
             trial.study_id == opened.study_id, trial.state == TrialState.WAITING
@@ -108,18 +109,16 @@ def finish_trials(opened: OpenStudy, count: int) -> None:
                 high = distribution.to_internal_repr(distribution.high)
                 drawn = distribution.to_external_repr(rng.uniform(low, high))
                 added.append(
-                    models.TrialParamModel(
+                    schema.TrialParam(
                         trial_id=trial_id,
                         param_name=name,
                         param_value=distribution.to_internal_repr(drawn),
                         distribution_json=distribution_to_json(distribution),
                     )
                 )
-            added.append(
-                models.TrialValueModel(trial_id=trial_id, objective=0, value=value, value_type="FINITE")
-            )
+            added.append(schema.TrialValue(trial_id=trial_id, objective=0, value=value, value_type="FINITE"))
             added += [
-                models.TrialIntermediateValueModel(
+                schema.TrialReport(
                     trial_id=trial_id,
                     step=epoch,
                     intermediate_value=value * epoch / _EPOCHS,
@@ -139,7 +138,7 @@ def finish_trials(opened: OpenStudy, count: int) -> None:
                 "seconds": 10.0,
             }
             added += [
-                models.TrialUserAttributeModel(trial_id=trial_id, key=key, value_json=json.dumps(content))
+                schema.TrialUserAttribute(trial_id=trial_id, key=key, value_json=json.dumps(content))
                 for key, content in attributes.items()
             ]
         session.add_all(added)

@@ -17,7 +17,8 @@ from pathlib import Path
 import optuna
 from optuna.trial import TrialState
 
-from gloss_tune.spec.spec import StudySpec, build_spec
+from gloss_tune.spec.build import build_spec
+from gloss_tune.spec.spec import StudySpec
 from gloss_tune.study.samplers import build_pruner
 from tests.benchmarks.table import Row
 

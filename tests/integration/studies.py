@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 import sqlalchemy
-from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial
 
 from gloss_tune.finetune.config import EpochReport
-from gloss_tune.queue import recovery
-from gloss_tune.spec.spec import build_spec
+from gloss_tune.queue import claims, recovery
+from gloss_tune.spec.build import build_spec
+from gloss_tune.storage import schema
 from gloss_tune.storage.shared_storage import SharedStorage
 from gloss_tune.study.create import create
 from gloss_tune.study.study import OpenStudy, open_study
@@ -28,6 +28,8 @@ METRICS = {
     "eval_seconds": 0.1,
     "peak_memory_mb": 1.0,
 }
+
+real_server_started = claims.server_started
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +53,7 @@ def all_connections_closed() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def server_up_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
     """The test's server has just started, and leases are judged from then on; here they are aged by hand."""
-    monkeypatch.setattr("gloss_tune.queue.recovery.server_started", lambda session: datetime.min)
+    monkeypatch.setattr("gloss_tune.queue.claims.server_started", lambda session: datetime.min)
 
 
 #: What the files of a study named "study" are called.
@@ -85,9 +87,7 @@ def age(opened: OpenStudy, number: int, seconds: float) -> None:
     trial_id = trial_of(opened, number)._trial_id
     with opened.storage.transaction() as session:
         heartbeat = session.scalar(
-            sqlalchemy.select(models.TrialHeartbeatModel).where(
-                models.TrialHeartbeatModel.trial_id == trial_id
-            )
+            sqlalchemy.select(schema.TrialHeartbeat).where(schema.TrialHeartbeat.trial_id == trial_id)
         )
         assert heartbeat is not None
         heartbeat.heartbeat = heartbeat.heartbeat - timedelta(seconds=seconds)

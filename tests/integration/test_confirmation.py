@@ -19,7 +19,7 @@ from gloss_tune.finetune.config import EpochReport
 from gloss_tune.finetune.rehearsal import Rehearsal
 from gloss_tune.queue.claims import claim
 from gloss_tune.signals import StopFlag
-from gloss_tune.spec.spec import build_spec
+from gloss_tune.spec.build import build_spec
 from gloss_tune.study.create import create
 from gloss_tune.study.status import status, trials
 from gloss_tune.study.study import OpenStudy, open_study

@@ -10,9 +10,11 @@ import pytest
 
 from gloss_tune.encoder import ResolvedEncoder
 from gloss_tune.errors import DataError, EncoderError, InputError, StudyMismatchError
-from gloss_tune.spec.spec import StudySpec, build_spec
+from gloss_tune.spec.build import build_spec
+from gloss_tune.spec.spec import StudySpec
 from gloss_tune.study.create import create
-from gloss_tune.study.study import FORMAT, artifacts_folder, check_name, open_study
+from gloss_tune.study.study import FORMAT, check_name, open_study
+from gloss_tune.workers.artifacts.store import artifacts_folder
 from gloss_tune.workers.runs import RealRuns
 from tests.integration.studies import contents, join, make
 

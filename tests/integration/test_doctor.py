@@ -33,11 +33,11 @@ from gloss_tune.processes import this_process
 from gloss_tune.queue.claims import claim
 from gloss_tune.queue.heartbeats import WorkerEntry, sign_in
 from gloss_tune.signals import StopFlag
-from gloss_tune.spec.spec import build_spec
+from gloss_tune.spec.build import build_spec
 from gloss_tune.storage import connect as storage_module
 from gloss_tune.study.create import create
-from gloss_tune.study.study import OpenStudy, artifacts_folder
-from gloss_tune.workers.artifacts.store import has_left_marker, leave_marker
+from gloss_tune.study.study import OpenStudy
+from gloss_tune.workers.artifacts.store import artifacts_folder, has_left_marker, leave_marker
 from gloss_tune.workers.worker import WorkerOptions, work
 from tests.integration.studies import age, contents, make
 from tests.servers import PostgresServer

@@ -8,11 +8,10 @@ from typing import Any
 import pytest
 from optuna.trial import TrialState
 
-from gloss_tune.errors import DeviceMemoryError, NonFiniteLossError
+from gloss_tune.errors import DeviceMemoryError, Interrupted, LeaseLostError, NonFiniteLossError
 from gloss_tune.finetune.config import EpochReport
 from gloss_tune.queue.claims import claim, give_back
-from gloss_tune.storage.shared_storage import LeaseLostError
-from gloss_tune.study.objective import Ending, Interrupted, ask, run_trial, tell
+from gloss_tune.study.objective import Ending, ask, run_trial, tell
 from gloss_tune.study.status import trials as read_trials
 from gloss_tune.study.study import OpenStudy
 from tests.integration.studies import ScriptedRun, age, join, make, reap, trial_of
@@ -164,8 +163,9 @@ def test_one_epoch_without_a_number_does_not_spoil_the_others(url: str) -> None:
 
 
 def test_a_study_of_failures_has_no_best_and_says_so(url: str) -> None:
+    from gloss_tune.confirm.export import exported_trial as export
     from gloss_tune.errors import GlossTuneError
-    from gloss_tune.study.status import export, status
+    from gloss_tune.study.status import status
 
     opened = make(url, trials=2)
     for _ in range(2):

@@ -14,11 +14,11 @@ import sqlalchemy
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState
 
+from gloss_tune.errors import LeaseLostError
 from gloss_tune.queue import claims as queue
 from gloss_tune.queue.budget import counts, create_study
 from gloss_tune.queue.claims import Claim, claim, forget_reports, give_back, renew
 from gloss_tune.storage.connect import open_storage
-from gloss_tune.storage.shared_storage import LeaseLostError
 from gloss_tune.study.objective import Ending, ask, tell
 from gloss_tune.study.study import OpenStudy
 from tests.integration.studies import METRICS, age, contents, join, make, reap, trial_of

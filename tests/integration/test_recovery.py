@@ -16,26 +16,26 @@ import optuna
 import pytest
 import sqlalchemy
 from optuna.distributions import FloatDistribution
-from optuna.storages._rdb import models
 from optuna.trial import TrialState
 from sqlalchemy.exc import OperationalError
 
-from gloss_tune.errors import GlossTuneError, InputError
+from gloss_tune.confirm.export import exported_trial as export
+from gloss_tune.errors import GlossTuneError, InputError, LeaseLostError
 from gloss_tune.finetune.rehearsal import Rehearsal
 from gloss_tune.processes import this_process
 from gloss_tune.queue import claims as queue
-from gloss_tune.queue.budget import stop_reason
 from gloss_tune.queue.claims import Claim, claim, give_back, renew
-from gloss_tune.queue.heartbeats import WorkerEntry, present, sign_in
-from gloss_tune.queue.recovery import Beat, beat, requeue_failed, requeue_lost
+from gloss_tune.queue.heartbeats import Beat, WorkerEntry, beat, present, sign_in
+from gloss_tune.queue.recovery import requeue_failed
 from gloss_tune.signals import StopFlag
-from gloss_tune.storage.shared_storage import LeaseLostError, SharedStorage
+from gloss_tune.storage import schema
+from gloss_tune.storage.shared_storage import SharedStorage
 from gloss_tune.study.objective import Ending, ask, tell
-from gloss_tune.study.status import export, status
+from gloss_tune.study.status import status, stop_reason
 from gloss_tune.study.study import OpenStudy
 from gloss_tune.workers.lease import LeaseKeeper
 from gloss_tune.workers.worker import WorkerOptions, work
-from tests.integration.studies import age, join, make, trial_of
+from tests.integration.studies import age, join, make, real_server_started, trial_of
 
 pytestmark = pytest.mark.prepared
 
@@ -85,31 +85,31 @@ def test_a_worker_whose_process_ended_here_is_not_waited_for(storage_url: str, d
     for worker, pid in (("alive", this_process().pid), ("dead", dead_pid)):
         take(opened, worker)
         signed_in(opened, worker, pid)
-    assert requeue_lost(join(storage_url)).requeued == [1]
+    assert join(storage_url).requeue_lost().requeued == [1]
     assert states(opened) == "RWWW"
     assert [worker.id for worker in present(opened.storage, opened.study_id, 3600)] == ["alive"]
     assert trial_of(opened, 1).user_attrs["lost_workers"] == 1
-    assert requeue_lost(opened).requeued == []
+    assert opened.requeue_lost().requeued == []
 
 
 def test_a_worker_elsewhere_has_its_lease(storage_url: str, dead_pid: int) -> None:
     opened = make(storage_url, lease=3600)
     take(opened, "elsewhere")
     signed_in(opened, "elsewhere", dead_pid, machine="another machine")
-    assert requeue_lost(opened).requeued == []
+    assert opened.requeue_lost().requeued == []
     age(opened, 0, 3601)
-    assert requeue_lost(opened).requeued == [0]
+    assert opened.requeue_lost().requeued == [0]
 
 
 def test_entries_of_workers_long_silent_are_struck_off(storage_url: str) -> None:
     opened = make(storage_url, lease=2)
     signed_in(opened, "old", this_process().pid, machine="another machine")
     signed_in(opened, "new", this_process().pid, machine="another machine")
-    attribute = models.StudySystemAttributeModel
+    attribute = schema.StudySystemAttribute
     with opened.storage.transaction() as session:
         row = session.scalars(sqlalchemy.select(attribute).where(attribute.key.endswith("at_work:old"))).one()
         row.value_json = json.dumps({**json.loads(row.value_json), "seen": "2001-01-01T00:00:00"})
-    requeue_lost(opened)
+    opened.requeue_lost()
     with opened.storage.transaction() as session:
         keys = session.scalars(sqlalchemy.select(attribute.key)).all()
     assert [key for key in keys if "at_work" in key] == ["gloss_tune:at_work:new"]
@@ -119,7 +119,7 @@ def test_all_running_trials_can_be_taken_away(storage_url: str) -> None:
     opened = make(storage_url, lease=3600)
     mine = join(storage_url)
     held = [take(mine), take(mine)]
-    assert requeue_lost(opened, all_running=True).requeued == [0, 1]
+    assert opened.requeue_lost(all_running=True).requeued == [0, 1]
     assert states(opened) == "WWWW"
     assert "lost_workers" not in trial_of(opened, 0).user_attrs
     assert not renew(mine.storage, held[0])
@@ -130,17 +130,17 @@ def test_time_without_a_server_does_not_count_against_a_lease(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody can renew a lease on a server that is away: after its start, each has its whole lease again."""
-    monkeypatch.setattr("gloss_tune.queue.recovery.server_started", queue.server_started)
+    monkeypatch.setattr("gloss_tune.queue.claims.server_started", real_server_started)
     opened = make(postgres_url, lease=30)
     take(opened)
     age(opened, 0, 100_000)
     with opened.storage.transaction() as session:
-        up = queue.database_now(session) - queue.server_started(session)
+        up = queue.database_now(session) - real_server_started(session)
     assert timedelta(0) < up < timedelta(hours=1)
     patched = OpenStudy(**{**vars_of(opened), "spec": opened.spec.model_copy(update={"lease": 7200.0})})
-    assert requeue_lost(patched).requeued == []
+    assert patched.requeue_lost().requeued == []
     patched = OpenStudy(**{**vars_of(opened), "spec": opened.spec.model_copy(update={"lease": 0.01})})
-    assert requeue_lost(patched).requeued == [0]
+    assert patched.requeue_lost().requeued == [0]
 
 
 def vars_of(opened: OpenStudy) -> dict[str, Any]:
@@ -226,18 +226,18 @@ def test_a_result_that_was_written_unheard_counts_once(
 
 def test_a_study_without_failures_goes_on(storage_url: str) -> None:
     opened = make(storage_url, max_failures=1)
-    assert stop_reason(opened.storage, opened.study_id, opened.spec) is None
+    assert stop_reason(opened) is None
     end(opened)
-    assert stop_reason(opened.storage, opened.study_id, opened.spec) is None
+    assert stop_reason(opened) is None
 
 
 def test_too_many_failures_stop_a_study_with_the_last_error(storage_url: str) -> None:
     opened = make(storage_url, trials=6, max_failures=2, max_failures_in_a_row=100)
     fail(opened, "First: a")
     end(opened)
-    assert stop_reason(opened.storage, opened.study_id, opened.spec) is None
+    assert stop_reason(opened) is None
     fail(opened, "Second: b")
-    reason = stop_reason(opened.storage, opened.study_id, opened.spec)
+    reason = stop_reason(opened)
     assert reason is not None
     assert reason.startswith("2 trials have failed (max_failures), the last one, trial 2, with: Second: b.")
     assert "reap --failed" in reason
@@ -247,9 +247,9 @@ def test_failures_in_a_row_stop_a_study_others_between_do_not(storage_url: str) 
     opened = make(storage_url, trials=9, max_failures_in_a_row=3)
     for step in (fail, fail, end, fail, fail):
         step(opened)
-        assert stop_reason(opened.storage, opened.study_id, opened.spec) is None
+        assert stop_reason(opened) is None
     fail(opened, "Third: c")
-    reason = stop_reason(opened.storage, opened.study_id, opened.spec)
+    reason = stop_reason(opened)
     assert reason is not None
     assert reason.startswith("3 trials in a row have failed (max_failures_in_a_row), the last one, trial 5")
 
@@ -257,8 +257,8 @@ def test_failures_in_a_row_stop_a_study_others_between_do_not(storage_url: str) 
 def test_another_studys_failures_do_not_count(storage_url: str) -> None:
     mine, other = make(storage_url, max_failures=1), make(storage_url, "other", max_failures=1)
     fail(other)
-    assert stop_reason(mine.storage, mine.study_id, mine.spec) is None
-    assert stop_reason(mine.storage, other.study_id, other.spec) is not None
+    assert stop_reason(mine) is None
+    assert stop_reason(other) is not None
 
 
 def test_failed_trials_get_another_chance_under_their_numbers(storage_url: str) -> None:
@@ -269,7 +269,7 @@ def test_failed_trials_get_another_chance_under_their_numbers(storage_url: str) 
     params = [trial_of(opened, n).params for n in range(3)]
     assert requeue_failed(opened.storage, opened.study_id) == [0, 2]
     assert states(opened) == "WCWW"
-    assert stop_reason(opened.storage, opened.study_id, opened.spec) is None
+    assert stop_reason(opened) is None
     again = trial_of(opened, 0)
     assert "error" not in again.user_attrs
     assert "constraints" not in again.system_attrs
@@ -286,8 +286,8 @@ def test_a_trial_given_up_by_lost_workers_is_a_failure_too(storage_url: str) -> 
     opened = make(storage_url, max_attempts=1, max_failures=1)
     take(opened)
     age(opened, 0, 100)
-    assert requeue_lost(opened).given_up == [0]
-    reason = stop_reason(opened.storage, opened.study_id, opened.spec)
+    assert opened.requeue_lost().given_up == [0]
+    reason = stop_reason(opened)
     assert reason is not None
     assert "WorkerLost" in reason
 
@@ -328,18 +328,18 @@ def test_the_order_of_failures_is_that_of_the_databases_clock(
         ahead.setattr("gloss_tune.queue.claims.datetime", Ahead)
         fail(opened)
         fail(opened)
-    assert stop_reason(opened.storage, opened.study_id, opened.spec) is not None
+    assert stop_reason(opened) is not None
     time.sleep(1.1)  # SQLite's clock has whole seconds
     end(opened)
-    assert stop_reason(opened.storage, opened.study_id, opened.spec) is None
+    assert stop_reason(opened) is None
 
 
 def test_a_study_with_nothing_left_to_start_is_finished_and_not_stopped(storage_url: str) -> None:
     opened = make(storage_url, trials=2, max_failures=1)
     fail(opened)
-    assert stop_reason(opened.storage, opened.study_id, opened.spec) is not None
+    assert stop_reason(opened) is not None
     fail(opened)
-    assert stop_reason(opened.storage, opened.study_id, opened.spec) is None
+    assert stop_reason(opened) is None
 
 
 # ── beats ──
@@ -359,7 +359,7 @@ def test_a_beat_renews_lease_and_entry_and_looks_around(storage_url: str) -> Non
     heard = beat_of(opened, "me", mine)
     assert (heard.holds, heard.silence, heard.others_silent) == (True, 0.0, True)
     assert [worker.id for worker in heard.present] == ["me"]
-    assert requeue_lost(opened).requeued == [1]
+    assert opened.requeue_lost().requeued == [1]
     assert not beat_of(other, "you", theirs).holds
     heard = beat_of(opened, "me", mine)
     assert (heard.holds, heard.others_silent) == (True, False)
@@ -372,7 +372,7 @@ def asleep(opened: OpenStudy, seconds: float) -> None:
     for number, trial in enumerate(opened.storage.get_all_trials(opened.study_id)):
         if trial.state == TrialState.RUNNING:
             age(opened, number, seconds)
-    attribute = models.StudySystemAttributeModel
+    attribute = schema.StudySystemAttribute
     with opened.storage.transaction() as session:
         for row in session.scalars(sqlalchemy.select(attribute).where(attribute.key.contains("at_work:"))):
             stored = json.loads(row.value_json)
@@ -435,7 +435,7 @@ def test_a_deleted_or_replaced_file_is_noticed(url: str, tmp_path: Path, replace
 
 def test_a_study_of_the_first_release_has_files_without_an_identifier(url: str) -> None:
     opened = make(url)
-    attribute = models.StudyUserAttributeModel
+    attribute = schema.StudyUserAttribute
     with opened.storage.transaction() as session:
         session.execute(sqlalchemy.delete(attribute).where(attribute.key == "gloss_tune:id"))
     assert join(url).files == "study"
@@ -443,7 +443,7 @@ def test_a_study_of_the_first_release_has_files_without_an_identifier(url: str) 
 
 def test_an_identifier_cannot_lead_out_of_the_folder(url: str) -> None:
     opened = make(url)
-    attribute = models.StudyUserAttributeModel
+    attribute = schema.StudyUserAttribute
     with opened.storage.transaction() as session:
         row = session.scalars(sqlalchemy.select(attribute).where(attribute.key == "gloss_tune:id")).one()
         row.value_json = json.dumps("../../../etc/ab")
@@ -458,14 +458,14 @@ def test_a_running_trial_that_nobody_renews_is_requeued(storage_url: str, sign: 
     """Plain Optuna gives no sign of life; one from the future is left by a clock that was set back."""
     opened = make(storage_url)
     claimed = take(opened)
-    life = models.TrialHeartbeatModel
+    life = schema.TrialHeartbeat
     with opened.storage.transaction() as session:
         (row,) = session.scalars(sqlalchemy.select(life).where(life.trial_id == claimed.trial_id)).all()
         if sign is None:
             session.delete(row)
         else:
             row.heartbeat = datetime.fromisoformat(sign)
-    assert requeue_lost(opened).requeued == [0]
+    assert opened.requeue_lost().requeued == [0]
 
 
 @pytest.mark.parametrize(
@@ -474,14 +474,14 @@ def test_a_running_trial_that_nobody_renews_is_requeued(storage_url: str, sign: 
 def test_an_unreadable_entry_in_the_roster_stops_nobody(url: str, entry: str) -> None:
     opened = make(url)
     signed_in(opened, "good", this_process().pid)
-    attribute = models.StudySystemAttributeModel
+    attribute = schema.StudySystemAttribute
     with opened.storage.transaction() as session:
         row = session.scalars(sqlalchemy.select(attribute).where(attribute.key.contains("at_work:"))).one()
         later = json.dumps({**json.loads(row.value_json), "new_in_a_later_release": 1})
         row.value_json = later
         session.add(attribute(study_id=opened.study_id, key="gloss_tune:at_work:bad", value_json=entry))
     assert [worker.id for worker in present(opened.storage, opened.study_id, 60)] == ["good"]
-    assert requeue_lost(opened).requeued == []
+    assert opened.requeue_lost().requeued == []
     assert status(opened)["workers"][0]["id"] == "good"
 
 
@@ -489,7 +489,7 @@ def test_an_unreadable_entry_in_the_roster_stops_nobody(url: str, entry: str) ->
 @pytest.mark.parametrize("stored", [None, 5, "text"])
 def test_a_study_whose_record_is_broken_is_refused_plainly(url: str, key: str, stored: Any) -> None:
     opened = make(url)
-    attribute = models.StudyUserAttributeModel
+    attribute = schema.StudyUserAttribute
     with opened.storage.transaction() as session:
         row = session.scalars(sqlalchemy.select(attribute).where(attribute.key == f"gloss_tune:{key}")).one()
         row.value_json = json.dumps(stored)

@@ -27,9 +27,9 @@ from gloss_tune.finetune.loop import Finetune
 from gloss_tune.retrain import retrain as retrain_module
 from gloss_tune.retrain.retrain import RetrainOptions, retrain
 from gloss_tune.signals import StopFlag
-from gloss_tune.spec.spec import build_spec
+from gloss_tune.spec.build import build_spec
 from gloss_tune.study.create import create
-from gloss_tune.study.status import best_trial
+from gloss_tune.study.results import best_trial
 from gloss_tune.study.study import OpenStudy, open_study
 from gloss_tune.workers.worker import WorkerOptions, work
 from tests.conftest import CommandLine

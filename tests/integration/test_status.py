@@ -11,14 +11,16 @@ import pytest
 from optuna.trial import TrialState
 
 from gloss_tune.cli.options import to_json
+from gloss_tune.confirm.export import exported_trial as export
 from gloss_tune.errors import GlossTuneError
 from gloss_tune.finetune.config import EpochReport
 from gloss_tune.queue.claims import claim
 from gloss_tune.queue.heartbeats import WorkerEntry, sign_in
-from gloss_tune.spec.spec import build_spec
-from gloss_tune.study import status as reading
+from gloss_tune.spec.build import build_spec
+from gloss_tune.study import results
 from gloss_tune.study.objective import Ending, ask, tell
-from gloss_tune.study.status import export, hyperparameters, status, trials
+from gloss_tune.study.results import hyperparameters
+from gloss_tune.study.status import status, trials
 from gloss_tune.study.study import OpenStudy
 from tests.integration.studies import METRICS, join, make
 
@@ -220,13 +222,13 @@ def test_only_hyperparameters_that_count_are_exported(loss: str, mode: str, abse
 
 def test_status_and_export_read_the_history_once(mixed: OpenStudy, monkeypatch: pytest.MonkeyPatch) -> None:
     reads: list[int] = []
-    read = reading.read_briefly
+    read = results.read_briefly
 
     def counted(session: Any, study_id: int) -> Any:
         reads.append(1)
         return read(session, study_id)
 
-    monkeypatch.setattr(reading, "read_briefly", counted)
+    monkeypatch.setattr(results, "read_briefly", counted)
     monkeypatch.setattr(
         optuna.Study, "get_trials", lambda *_, **__: pytest.fail("read every trial as a whole")
     )

@@ -15,14 +15,15 @@ from pathlib import Path
 import optuna
 import pytest
 import sqlalchemy
-from optuna.storages._rdb import models
 from optuna.trial import TrialState
 
 from gloss_tune.errors import InputError, StorageError
 from gloss_tune.logging import redact
 from gloss_tune.queue.budget import counts
 from gloss_tune.queue.claims import claim
-from gloss_tune.storage.connect import open_storage, parse_storage_url
+from gloss_tune.storage import schema
+from gloss_tune.storage.connect import open_storage
+from gloss_tune.storage.url import parse_storage_url
 from gloss_tune.study.study import open_study
 from tests.integration.studies import contents, join, make
 
@@ -115,8 +116,8 @@ def test_a_database_that_also_holds_other_tables_is_used(storage_url: str) -> No
 def test_a_creation_that_was_killed_can_be_repeated(storage_url: str, made: int) -> None:
     """Optuna commits table by table; the first process may end after any of them."""
     engine = sqlalchemy.create_engine(storage_url)
-    tables = models.BaseModel.metadata.sorted_tables
-    models.BaseModel.metadata.create_all(engine, tables=tables[:made])
+    metadata = schema.Trial.metadata
+    metadata.create_all(engine, tables=metadata.sorted_tables[:made])
     engine.dispose()
     opened = make(storage_url)
     assert sum(counts(opened.storage, opened.study_id).values()) == 4

@@ -17,16 +17,16 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from gloss_tune.encoder import ResolvedEncoder
-from gloss_tune.errors import GlossTuneError, InputError
+from gloss_tune.errors import GlossTuneError, InputError, StartAbandonedError
 from gloss_tune.launch import policy, supervisor
 from gloss_tune.launch import watch as watch_module
 from gloss_tune.launch.child import Leaving, Order, StopOrder, TrialFinished, Why, work_for_parent
-from gloss_tune.launch.starter import StartAbandonedError, Starter
+from gloss_tune.launch.starter import Starter
 from gloss_tune.launch.supervisor import supervise
 from gloss_tune.launch.watch import StudyWatch
 from gloss_tune.logging import logger
 from gloss_tune.signals import StopFlag
-from gloss_tune.spec.spec import build_spec
+from gloss_tune.spec.build import build_spec
 from gloss_tune.study.create import create
 from gloss_tune.study.status import status, trial_counts
 from gloss_tune.study.status import trials as read_trials
@@ -93,10 +93,11 @@ def test_a_study_that_its_workers_give_up_is_an_error_and_they_are_not_replaced(
 ) -> None:
     opened = make(url, trials=3, max_failures=1)
     with opened.storage.transaction() as session:
-        from optuna.storages._rdb import models
         from optuna.trial import TrialState
 
-        session.query(models.TrialModel).filter_by(number=0).update({"state": TrialState.FAIL})
+        from gloss_tune.storage import schema
+
+        session.query(schema.Trial).filter_by(number=0).update({"state": TrialState.FAIL})
     with pytest.raises(GlossTuneError, match="max_failures") as caught:
         supervise(opened, url, starter(url), ["cpu"] * 2, WorkerOptions(artifacts=tmp_path), StopFlag())
     assert caught.value.exit_code == 1
@@ -295,14 +296,14 @@ def test_a_storage_that_is_away_is_said_once_and_asked_again(
 
     requeued: list[bool] = []
 
-    def requeue_lost(of: OpenStudy, *, only_gone: bool) -> None:
+    def requeue_lost(of: OpenStudy, *, only_gone: bool = False, all_running: bool = False) -> None:
         assert only_gone, "after an outage, others must first renew their leases"
         requeued.append(away.is_set())
         if away.is_set():
             raise OperationalError("UPDATE", {}, Exception("connection refused"))
 
     monkeypatch.setattr(watch_module, "trial_counts", counts)
-    monkeypatch.setattr(watch_module, "requeue_lost", requeue_lost)
+    monkeypatch.setattr(OpenStudy, "requeue_lost", requeue_lost)
     monkeypatch.setattr(watch_module, "_PAUSE", 0.02)
     watch = StudyWatch(opened, now)
     until(lambda: looks.count("away") >= 3)

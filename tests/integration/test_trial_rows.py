@@ -11,12 +11,13 @@ import optuna
 import pytest
 import sqlalchemy
 from optuna.storages import RDBStorage
-from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
 
 from gloss_tune.errors import GlossTuneError
+from gloss_tune.storage import schema
 from gloss_tune.storage import trial_rows as history
-from gloss_tune.storage.trial_rows import read_briefly, read_trials, reported_epochs
+from gloss_tune.storage.trial_rows import read_trials
+from gloss_tune.storage.trial_states import read_briefly, reported_epochs
 from gloss_tune.study import status as reading
 from gloss_tune.study.study import OpenStudy
 from tests.integration.studies import make
@@ -80,7 +81,7 @@ def test_trials_are_those_that_optuna_reads(opened: OpenStudy) -> None:
     assert {trial.state for trial in expected} == set(TrialState)
     with opened.storage.transaction() as session:
         found = read_trials(session, opened.study_id)
-        some = read_trials(session, opened.study_id, models.TrialModel.state == TrialState.PRUNED)
+        some = read_trials(session, opened.study_id, schema.Trial.state == TrialState.PRUNED)
         without = read_trials(session, opened.study_id, reports=False)
     same(found, expected)
     same(some, [trial for trial in expected if trial.state == TrialState.PRUNED])

@@ -22,8 +22,9 @@ from gloss_tune.logging import logger
 from gloss_tune.queue.claims import Claim
 from gloss_tune.storage.trial_states import best_complete, standings
 from gloss_tune.study.objective import Ending
-from gloss_tune.study.status import hyperparameters
-from gloss_tune.study.study import OpenStudy, current_versions
+from gloss_tune.study.results import hyperparameters
+from gloss_tune.study.study import OpenStudy
+from gloss_tune.study.versions import current_versions
 from gloss_tune.workers.artifacts.trial_files import MODELS, remove, trial_files
 
 if TYPE_CHECKING:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
 import socket
 import tempfile
@@ -16,6 +17,7 @@ from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 
 from gloss_tune.finetune.config import EpochReport
 from gloss_tune.logging import logger
+from gloss_tune.storage.url import parse_storage_url
 
 #: Names of what a worker attaches to a trial.
 EPOCHS, CONFUSION = "epochs.csv", "confusion.csv"
@@ -92,3 +94,14 @@ def has_left_marker(artifacts: Path, study: str, host: str) -> bool:
 def _marker(artifacts: Path, study: str, host: str) -> Path:
     # a host's name as read from a shared database must not lead out of the folder
     return artifacts / _HOSTS / study / re.sub(r"[^A-Za-z0-9-]", "_", host)[:200]
+
+
+def artifacts_folder(url: str, chosen: Path | None = None) -> Path:
+    """Where workers and dashboard keep files: as chosen, else beside an SQLite file, else in the current folder."""
+    if chosen is not None:
+        return chosen
+    if from_environment := os.environ.get("GLOSS_TUNE_ARTIFACTS"):
+        return Path(from_environment)
+    parsed = parse_storage_url(url)
+    parent = Path(str(parsed.database)).parent if parsed.get_backend_name() == "sqlite" else Path()
+    return parent / "gloss-tune-artifacts"

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from gloss_tune.finetune.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from gloss_tune.errors import CheckpointError
+from gloss_tune.finetune.checkpoint import load_checkpoint, save_checkpoint
 from tests.disks import no_file_larger_than
 
 STATE = {

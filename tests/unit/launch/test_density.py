@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
-from gloss_tune.errors import InputError
+from gloss_tune.errors import DeviceSilentError, InputError
 from gloss_tune.launch import density
 from gloss_tune.launch.density import Density, parse_per_device
-from gloss_tune.launch.devices import TorchSilentError
 
 GB = 10**9
 NO_STUDY: Any = None  # what its trials took is told by the tests
@@ -138,7 +137,7 @@ def test_where_memory_cannot_be_measured_the_first_workers_go_on_alone(
     takes: dict[str, float], caplog: pytest.LogCaptureFixture
 ) -> None:
     def silent(devices: Sequence[str]) -> Mapping[str, int]:
-        raise TorchSilentError("RuntimeError: no driver")
+        raise DeviceSilentError("RuntimeError: no driver")
 
     takes["cuda"] = 3.0 * GB
     chosen = Density(["cuda:0"], cores=lambda: 16, free=silent)

@@ -10,8 +10,9 @@ from typing import Any
 import psutil
 import pytest
 
+from gloss_tune.errors import DeviceSilentError
 from gloss_tune.launch import devices
-from gloss_tune.launch.devices import TorchSilentError, ask_torch
+from gloss_tune.launch.devices import ask_torch
 from gloss_tune.launch.free_memory import free_memory, free_ram
 
 MB = 10**6
@@ -98,12 +99,12 @@ def test_another_process_measures_each_cuda_device(fake_torch: Path) -> None:
 def test_torch_is_asked_for_cuda_devices_only(fake_torch: Path) -> None:
     fake_torch.write_text("1 / 0")
     assert free_memory(["cpu"]).keys() == {"cpu"}
-    with pytest.raises(TorchSilentError, match=r"^ZeroDivisionError"):
+    with pytest.raises(DeviceSilentError, match=r"^ZeroDivisionError"):
         free_memory(["cpu", "cuda:0"])
 
 
 def test_torch_that_hangs_or_says_nothing_gives_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(TorchSilentError, match="exit code 0"):
+    with pytest.raises(DeviceSilentError, match="exit code 0"):
         ask_torch("pass")
     monkeypatch.setattr(devices, "_PATIENCE_SECONDS", 0.5)
     started: list[subprocess.Popen[str]] = []
@@ -114,6 +115,6 @@ def test_torch_that_hangs_or_says_nothing_gives_no_answer(monkeypatch: pytest.Mo
         return started[-1]
 
     monkeypatch.setattr(subprocess, "Popen", remember)
-    with pytest.raises(TorchSilentError, match=r"no answer within 0\.5 s"):
+    with pytest.raises(DeviceSilentError, match=r"no answer within 0\.5 s"):
         ask_torch("import time; time.sleep(60)")
     assert started[0].poll() is not None

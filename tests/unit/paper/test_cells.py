@@ -7,7 +7,7 @@ import pytest
 from gloss_tune.errors import SpecError
 from gloss_tune.paper.cells import plan
 from gloss_tune.paper.numbers import DATASETS, published
-from gloss_tune.spec.spec import build_spec, fitted_to
+from gloss_tune.spec.build import build_spec, fitted_to
 
 BERT = "bert-base-uncased"
 

@@ -15,10 +15,13 @@ from sqlalchemy.engine import URL
 
 from gloss_tune.errors import SpecError, StorageError
 from gloss_tune.logging import redact
-from gloss_tune.spec.layers import differences, parse_assignments
+from gloss_tune.spec.build import build_spec
+from gloss_tune.spec.layers import parse_assignments
 from gloss_tune.spec.space import DEFAULT_RANGES
-from gloss_tune.spec.spec import StudySpec, build_spec, default_study_name
-from gloss_tune.storage.connect import parse_storage_url
+from gloss_tune.spec.spec import StudySpec, default_study_name
+from gloss_tune.storage.url import parse_storage_url
+from gloss_tune.study.distributions import distribution_of
+from gloss_tune.study.inputs import differences
 from gloss_tune.study.samplers import build_pruner, build_sampler
 
 pytestmark = pytest.mark.filterwarnings(
@@ -90,7 +93,7 @@ def check_whole(spec: StudySpec) -> None:
     assert default_study_name(spec)
     lows = {r.name: r.bounds()[0] for r in spec.ranges}
     for searched in spec.ranges:
-        distribution = searched.distribution()
+        distribution = distribution_of(searched)
         for bound in searched.bounds():
             distribution.to_internal_repr(bound)
             spec.config({**lows, searched.name: bound}).validate()

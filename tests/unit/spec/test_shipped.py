@@ -10,9 +10,10 @@ import pytest
 
 from gloss_tune.data import DATASETS
 from gloss_tune.errors import SpecError
+from gloss_tune.spec.build import build_spec
 from gloss_tune.spec.layers import read_toml
 from gloss_tune.spec.shipped import find_spec, shipped_specs
-from gloss_tune.spec.spec import build_spec, default_study_name
+from gloss_tune.spec.spec import default_study_name
 from gloss_tune.study.study import check_name
 
 SHIPPED = shipped_specs()

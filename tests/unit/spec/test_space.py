@@ -10,8 +10,10 @@ import pytest
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from gloss_tune.finetune.config import FinetuneConfig
+from gloss_tune.spec.build import build_spec
 from gloss_tune.spec.space import DEFAULT_RANGES, ParameterRange, grid_points
-from gloss_tune.spec.spec import build_spec, parameter_range
+from gloss_tune.spec.spec import parameter_range
+from gloss_tune.study.distributions import distribution_of
 
 
 @pytest.mark.parametrize(
@@ -29,7 +31,7 @@ from gloss_tune.spec.spec import build_spec, parameter_range
 )
 def test_a_range_is_an_optuna_distribution(searched: ParameterRange, distribution: BaseDistribution) -> None:
     assert searched.faults() == []
-    assert searched.distribution() == distribution
+    assert distribution_of(searched) == distribution
 
 
 @pytest.mark.parametrize("name", DEFAULT_RANGES)
@@ -67,7 +69,7 @@ def test_grid_values_lie_within_the_distribution_and_never_repeat(name: str, poi
     searched = parameter_range(
         name, {**DEFAULT_RANGES[name], **({} if "choices" in DEFAULT_RANGES[name] else {"points": points})}
     )
-    distribution = searched.distribution()
+    distribution = distribution_of(searched)
     grid = searched.grid()
     assert len(grid) == len(set(grid))
     for value in grid:
@@ -107,6 +109,6 @@ def test_a_step_that_does_not_divide_its_range_says_nothing_in_each_worker(step:
     except SpecError:
         return
     (searched,) = (r for r in spec.ranges if r.name == "mask_ratio")
-    distribution = searched.distribution()
+    distribution = distribution_of(searched)
     assert isinstance(distribution, FloatDistribution)
     assert math.isclose(distribution.high, searched.grid()[-1])

@@ -13,8 +13,11 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 
 from gloss_tune.errors import SpecError
 from gloss_tune.finetune.config import FinetuneConfig
-from gloss_tune.spec.layers import differences, parse_assignments, read_toml
-from gloss_tune.spec.spec import StudySpec, build_spec, default_study_name
+from gloss_tune.spec.build import build_spec
+from gloss_tune.spec.layers import parse_assignments, read_toml
+from gloss_tune.spec.spec import StudySpec, default_study_name
+from gloss_tune.study.distributions import distribution_of
+from gloss_tune.study.inputs import differences
 
 MR = {"dataset": "mr"}
 
@@ -26,7 +29,7 @@ def faults(*layers: dict[str, Any]) -> tuple[str, ...]:
 
 
 def searched(spec: StudySpec) -> dict[str, Any]:
-    return {r.name: r.distribution() for r in spec.ranges}
+    return {r.name: distribution_of(r) for r in spec.ranges}
 
 
 # ── defaults ──

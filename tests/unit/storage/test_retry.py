@@ -18,7 +18,8 @@ from sqlalchemy.exc import (
     ProgrammingError,
 )
 
-from gloss_tune.storage.retry import Patience, StorageLostError, outage, patient
+from gloss_tune.errors import StorageLostError
+from gloss_tune.storage.retry import Patience, outage, patient
 
 
 def away(reason: str = "server closed the connection") -> OperationalError:

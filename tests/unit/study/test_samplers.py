@@ -11,7 +11,9 @@ from optuna.pruners import HyperbandPruner, MedianPruner, NopPruner
 from optuna.samplers import BaseSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
 from optuna.trial import TrialState
 
-from gloss_tune.spec.spec import StudySpec, build_spec
+from gloss_tune.spec.build import build_spec
+from gloss_tune.spec.spec import StudySpec
+from gloss_tune.study.distributions import distribution_of
 from gloss_tune.study.samplers import build_pruner, build_sampler
 from gloss_tune.study.study import OpenStudy
 
@@ -38,7 +40,7 @@ def draw_all(spec: StudySpec, count: int, *, told: bool = True) -> list[tuple[An
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     storage = optuna.storages.InMemoryStorage()
     optuna.create_study(storage=storage, study_name="s", direction="maximize")
-    space = {r.name: r.distribution() for r in spec.ranges}
+    space = {r.name: distribution_of(r) for r in spec.ranges}
     drawn = []
     for number in range(count):
         study = optuna.load_study(
@@ -98,7 +100,7 @@ def test_each_trial_has_a_seed_of_its_own_and_each_study_another(sampler: str) -
     def first_draws(seed: int) -> list[tuple[Any, ...]]:
         """The first draw of six workers that all see an empty study."""
         spec = spec_of(sampler=sampler, seed=seed)
-        space = {r.name: r.distribution() for r in spec.ranges}
+        space = {r.name: distribution_of(r) for r in spec.ranges}
         draws = []
         for number in range(6):
             study = optuna.create_study(sampler=build_sampler(spec, number))
@@ -131,7 +133,7 @@ def test_quasi_random_trials_continue_one_sequence() -> None:
 def test_queued_parameters_are_kept_and_the_others_drawn() -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     spec = spec_of(space=GRID_LIKE)
-    space = {r.name: r.distribution() for r in spec.ranges}
+    space = {r.name: distribution_of(r) for r in spec.ranges}
     study = optuna.create_study(sampler=build_sampler(spec, 0))
     study.enqueue_trial({"mask_ratio": 0.2})
     study.enqueue_trial({"mask_ratio": 0.1, "temperature": 0.2, "gloss_weight": 0.3})

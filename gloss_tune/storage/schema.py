@@ -1,0 +1,42 @@
+"""Optuna's tables, and the keys that it keeps to itself: all that the package knows of Optuna's private side.
+
+This is the only import of ``optuna.storages._rdb``. What breaks when an Optuna renames a table or a key is mended
+here, and ``tests/unit/storage/test_schema.py`` says by name what has changed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import optuna.storages._rdb as _package
+from optuna.storages._rdb import models as _models
+
+# typed as Any: Optuna's models carry the annotations of an older SQLAlchemy
+Study: Any = _models.StudyModel
+StudyDirection: Any = _models.StudyDirectionModel
+StudyUserAttribute: Any = _models.StudyUserAttributeModel
+StudySystemAttribute: Any = _models.StudySystemAttributeModel
+Trial: Any = _models.TrialModel
+TrialParam: Any = _models.TrialParamModel
+TrialValue: Any = _models.TrialValueModel
+TrialReport: Any = _models.TrialIntermediateValueModel
+TrialUserAttribute: Any = _models.TrialUserAttributeModel
+TrialSystemAttribute: Any = _models.TrialSystemAttributeModel
+TrialHeartbeat: Any = _models.TrialHeartbeatModel
+
+#: Every table, by name, with its columns.
+TABLES: Any = _models.BaseModel.metadata.tables
+#: What Optuna says in a ``KeyError`` when a row is missing.
+NOT_FOUND: str = _models.NOT_FOUND_MSG
+#: Where Optuna's schema revisions lie.
+REVISIONS = Path(_package.__path__[0]) / "alembic"
+#: Whether times are stored in UTC, as by Optuna 5; Optuna 4 stores the local time of whoever wrote.
+TIMES_ARE_UTC = hasattr(Trial, "_datetime_start_utc")
+
+#: System attribute of a trial: the parameters that it was queued with (``Study.enqueue_trial``).
+FIXED_PARAMS = "fixed_params"
+#: System attribute of a trial: its constraints, in a form that all supported releases read; above 0 is infeasible.
+CONSTRAINTS = "constraints"
+#: System attribute of a study: the names of its values (``Study.set_metric_names``).
+METRIC_NAMES = "study:metric_names"
