@@ -22,7 +22,7 @@ class CoreShare:
         self._sharing: int | None = None
         self._others = 0.0
 
-    def look_at_load(self, workers_here: int) -> None:
+    def check_load(self, workers_here: int) -> None:
         """Between two trials: how many cores do processes that are not the study's keep busy?
 
         A torch thread that waits for a core stops all the others at the end of each small operation: on a busy

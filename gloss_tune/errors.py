@@ -83,7 +83,7 @@ class StudyMismatchError(InputError):
 
 
 class TrialError(GlossTuneError):
-    """One trial failed for a reason that a retry would not mend; the study goes on."""
+    """One trial failed for a reason that a retry would not fix; the study goes on."""
 
 
 class NonFiniteLossError(TrialError):

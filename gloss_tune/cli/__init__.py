@@ -83,7 +83,7 @@ def main() -> None:
     except OSError as error:
         if error.errno == errno.ENOSPC and sys.stdout is not None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        _complain(f"{error}; mend that and repeat")
+        _complain(f"{error}; fix that and repeat")
         sys.exit(1)
     except Exception as error:
         reason = _storage_trouble(error)

@@ -1,4 +1,4 @@
-"""``gloss-tune doctor``: what a study on this machine depends on, and how to mend what is not right."""
+"""``gloss-tune doctor``: what a study on this machine depends on, and how to fix what is not right."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ def predict(
         texts = read_texts(stack.enter_context(_open(file)), source, how, text_column)
         chosen = pick_device(device)
         cores = CoreShare(chosen, threads)
-        cores.look_at_load(0)
+        cores.check_load(0)
         cores.share_cores(1)
         from gloss_tune.finetune.classifier import load_classifier
 

@@ -34,7 +34,7 @@ def reap(
     artifacts: Artifacts = None,
     failed: Annotated[
         bool,
-        typer.Option("--failed", help="Requeue the failed trials too, after the cause was mended."),
+        typer.Option("--failed", help="Requeue the failed trials too, after the cause was fixed."),
     ] = False,
     force: Force = False,
     format: OutputFormat = Format.table,

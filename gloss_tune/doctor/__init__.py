@@ -1,1 +1,1 @@
-"""Checks of storage, data, encoder, device and study: what is wrong, and how to mend it."""
+"""Checks of storage, data, encoder, device and study: what is wrong, and how to fix it."""

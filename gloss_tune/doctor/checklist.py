@@ -1,4 +1,4 @@
-"""A list of checks of which none can break the others: what each one found, and how to mend what is not right."""
+"""A list of checks of which none can break the others: what each one found, and how to fix what is not right."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Finding(Generic[T]):
     Args:
         found: what was seen.
         state: ``skipped`` where there was nothing to check, or an earlier failure is in the way.
-        advice: how to mend it; None where all is well, or where ``found`` is an error that says it itself.
+        advice: how to fix it; None where all is well, or where ``found`` is an error that says it itself.
         value: what later checks need; None where that is nothing, or where nothing was found.
         name: one word; the same from release to release. The list fills it in, and takes passwords out of the rest.
     """
@@ -37,7 +37,7 @@ class Checklist:
 
     Args:
         on_check: called with each line as soon as it is known.
-        advice: by the check's name, how to mend an error that nobody foresaw.
+        advice: by the check's name, how to fix an error that nobody foresaw.
     """
 
     def __init__(self, on_check: Callable[[Finding[Any]], None], advice: Mapping[str, str]) -> None:

@@ -96,10 +96,10 @@ def examine(
     """
     parse_storage_url(url)
     listed = Checklist(on_check, _ADVICE)
-    place = listed.look("storage", lambda: storage.look_at_storage(url))
-    ours = listed.look("schema", partial(study_checks.look_at_schema, url), place)
-    listed.look("clock", storage.look_at_clock, place)
-    study = listed.look("study", partial(study_checks.look_at_study, url, name), ours)
+    place = listed.look("storage", lambda: storage.check_storage(url))
+    ours = listed.look("schema", partial(study_checks.check_schema, url), place)
+    listed.look("clock", storage.check_clock, place)
+    study = listed.look("study", partial(study_checks.check_study, url, name), ours)
     try:
         trial = _examine_machine(study, options or WorkerOptions(), listed)
     finally:
@@ -113,21 +113,21 @@ def _examine_machine(
     study: Finding[OpenStudy], options: WorkerOptions, listed: Checklist
 ) -> Finding[Estimate]:
     look, host, opened = listed.look, socket.gethostname(), study.value
-    look("versions", study_checks.look_at_versions, study)
-    at_work = look("workers", study_checks.look_at_workers, study).value or []
+    look("versions", study_checks.check_versions, study)
+    at_work = look("workers", study_checks.check_workers, study).value or []
     here = sum(worker.host == host for worker in at_work)
 
     rehearsal = opened is not None and opened.spec.rehearse
     real = (Finding[Any]("not needed in a rehearsal", "skipped"),) if rehearsal else ()
-    data = look("data", lambda opened: machine.look_at_data(opened, options.data_dir), *real, study)
-    look("tokens", machine.look_at_tokens, data)
-    encoder = look("encoder", machine.look_at_encoder, *real, study)
-    device = look("device", lambda: machine.look_at_device(options.device), *real)
-    look("cores", lambda: machine.look_at_cores(here))
+    data = look("data", lambda opened: machine.check_data(opened, options.data_dir), *real, study)
+    look("tokens", machine.check_tokens, data)
+    encoder = look("encoder", machine.check_encoder, *real, study)
+    device = look("device", lambda: machine.check_device(options.device), *real)
+    look("cores", lambda: machine.check_cores(here))
 
     folder, name = options.artifacts.absolute(), None if opened is None else opened.name
-    artifacts = look("artifacts", lambda: machine.look_at_artifacts(folder, name, at_work, host))
-    disk = partial(machine.look_at_disk, max(1, here))
+    artifacts = look("artifacts", lambda: machine.check_artifacts(folder, name, at_work, host))
+    disk = partial(machine.check_disk, max(1, here))
     if rehearsal:
         look("disk", disk, artifacts, study)
         return look("trial", partial(_rehearsed, len(at_work)), study)
@@ -153,7 +153,7 @@ def _tried(
     import torch
 
     cores, before = CoreShare(device, threads), torch.get_num_threads()
-    cores.look_at_load(max(1, here))
+    cores.check_load(max(1, here))
     try:
         used = cores.share_cores(max(1, here))
         measured = smoke.measure(opened.spec, data, encoder.resolved, device)

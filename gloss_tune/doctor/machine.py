@@ -41,7 +41,7 @@ class LoadedEncoder:
     parameters: int
 
 
-def look_at_data(opened: OpenStudy, data_dir: Path | None) -> Finding[TextDataset]:
+def check_data(opened: OpenStudy, data_dir: Path | None) -> Finding[TextDataset]:
     """Whether the study's data set is here; nothing is downloaded."""
     dataset = study_dataset(opened.spec, data_dir, download=False)
     if others := differences(dict(opened.dataset), describe(dataset), "dataset."):
@@ -53,19 +53,19 @@ def look_at_data(opened: OpenStudy, data_dir: Path | None) -> Finding[TextDatase
     )
 
 
-def look_at_tokens(dataset: TextDataset) -> Finding[None]:
+def check_tokens(dataset: TextDataset) -> Finding[None]:
     """Whether the workers of this machine can share the data set's tokens."""
     folder = cache_dir() / "tokens"
     if reason := why_not_writable(folder):
         found = (
             f"the cache cannot be written to ({reason}), so that each worker makes its own tokens in memory"
         )
-        return Finding(found, "warning", "mend that, or name another folder by GLOSS_TUNE_CACHE")
+        return Finding(found, "warning", "fix that, or name another folder by GLOSS_TUNE_CACHE")
     made = any(folder.glob(f"{dataset.fingerprint}-train-*.bin"))
     return Finding(f"{'made already' if made else 'not made yet; the first start makes them'}, in {folder}")
 
 
-def look_at_encoder(opened: OpenStudy) -> Finding[LoadedEncoder]:
+def check_encoder(opened: OpenStudy) -> Finding[LoadedEncoder]:
     """Whether the study's encoder is here and loads."""
     resolved = resolve_encoder(opened.spec.model)
     here = {"name": resolved.name, "fingerprint": resolved.fingerprint}
@@ -82,7 +82,7 @@ def look_at_encoder(opened: OpenStudy) -> Finding[LoadedEncoder]:
     return Finding(found, value=LoadedEncoder(resolved, parameters))
 
 
-def look_at_device(wanted: str) -> Finding[str]:
+def check_device(wanted: str) -> Finding[str]:
     """Which device a worker would compute on, and how much of its memory is free; the value is the device."""
     device = pick_device(wanted)
     memory = psutil.virtual_memory()
@@ -97,7 +97,7 @@ def look_at_device(wanted: str) -> Finding[str]:
     return Finding(found, value=device)
 
 
-def look_at_cores(workers_here: int) -> Finding[None]:
+def check_cores(workers_here: int) -> Finding[None]:
     """How many cores there are, and how many of them are busy."""
     cores = usable_cores()
     if not hasattr(os, "getloadavg"):
@@ -110,13 +110,13 @@ def look_at_cores(workers_here: int) -> Finding[None]:
     return Finding(f"{found}: others keep all of them busy", "warning", advice)
 
 
-def look_at_artifacts(
+def check_artifacts(
     folder: Path, study: str | None, at_work: Sequence[WorkerEntry], host: str
 ) -> Finding[Path]:
     """Whether the folder can be written to, and whether workers elsewhere use the same one."""
     if reason := why_not_writable(folder):
         found = f"{folder} cannot be written to ({reason}); trials that lose their worker would start over"
-        return Finding(found, "failed", "mend that, or name another folder by --artifacts")
+        return Finding(found, "failed", "fix that, or name another folder by --artifacts")
     kind = filesystem_kind(folder)
     found = f"{folder} can be {'written to' if folder.exists() else 'made'}{f' ({kind})' if kind else ''}"
     others = sorted({worker.host for worker in at_work} - {host})
@@ -131,7 +131,7 @@ def look_at_artifacts(
     return Finding(found, "warning", "name one folder that all machines share by --artifacts", folder)
 
 
-def look_at_disk(
+def check_disk(
     workers_here: int, folder: Path, opened: OpenStudy, encoder: LoadedEncoder | None = None
 ) -> Finding[None]:
     """Whether checkpoints and kept models fit on the disk.

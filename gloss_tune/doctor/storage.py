@@ -57,13 +57,13 @@ class Place:
     seconds_ahead: float | None
 
 
-def look_at_storage(url: str) -> Finding[Place]:
+def check_storage(url: str) -> Finding[Place]:
     """Whether the database answers, can be locked, and takes writes."""
     parsed = parse_storage_url(url)
-    return _look_at_sqlite(parsed) if parsed.get_backend_name() == "sqlite" else _look_at_postgres(parsed)
+    return _check_sqlite(parsed) if parsed.get_backend_name() == "sqlite" else _check_postgres(parsed)
 
 
-def _look_at_sqlite(url: URL) -> Finding[Place]:
+def _check_sqlite(url: URL) -> Finding[Place]:
     path = Path(str(url.database)).absolute()
     if not path.parent.is_dir():
         return Finding(f"the folder {path.parent} does not exist", "failed", "make it first")
@@ -75,7 +75,7 @@ def _look_at_sqlite(url: URL) -> Finding[Place]:
         return Finding(f"{path} is a folder", "failed", "name a file")
     if reason := why_not_writable(path.parent):
         found = f"the folder cannot be written to ({reason})"
-        return Finding(found, "failed", "mend that, or choose another folder")
+        return Finding(found, "failed", "fix that, or choose another folder")
     free, journal, place = free_space(path), "wal", Place(False, None)
     around = f"{filesystem_kind(path) or 'file system unknown'}, {size(free)} free"
     found = f"{path} does not exist yet, and can be made; {around}"
@@ -83,7 +83,7 @@ def _look_at_sqlite(url: URL) -> Finding[Place]:
         if not os.access(
             path, os.W_OK
         ):  # SQLite itself locks such a file without a word, and fails at the first write
-            advice = "give it to the workers' user, or mend its permissions"
+            advice = "give it to the workers' user, or fix its permissions"
             return Finding(f"{path}: this user may only read it", "failed", advice)
         try:
             seconds, journal, place = _probe_sqlite(path)
@@ -124,7 +124,7 @@ def _sqlite_advice(error: sqlite3.Error) -> str:
     return "check the file's owner, permissions and disk, or restore it from a copy"
 
 
-def _look_at_postgres(url: URL) -> Finding[Place]:
+def _check_postgres(url: URL) -> Finding[Place]:
     shown = redact(url.set(drivername="postgresql").render_as_string(hide_password=True))
     connect = {"connect_timeout": 10, "application_name": "gloss-tune doctor", "options": "-c timezone=UTC"}
     try:
@@ -161,7 +161,7 @@ def _probe_postgres(connection: sqlalchemy.Connection, shown: str) -> Finding[Pl
     return Finding(found, value=place)
 
 
-def look_at_clock(place: Place) -> Finding[None]:
+def check_clock(place: Place) -> Finding[None]:
     """How far this machine's clock is from the database's. Leases go by the latter alone."""
     if place.seconds_ahead is None:
         return Finding("the database uses this machine's clock")

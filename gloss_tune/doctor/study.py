@@ -6,7 +6,7 @@ from collections import Counter
 
 from gloss_tune.doctor.checklist import Finding
 from gloss_tune.doctor.storage import Place
-from gloss_tune.queue.heartbeats import WorkerEntry, present
+from gloss_tune.queue.heartbeats import WorkerEntry, live_workers
 from gloss_tune.queue.recovery import silent_trials
 from gloss_tune.storage.connect import open_storage
 from gloss_tune.study.status import finished_of, trial_counts
@@ -15,7 +15,7 @@ from gloss_tune.study.versions import current_versions
 from gloss_tune.wording import count
 
 
-def look_at_schema(url: str, place: Place) -> Finding[bool]:
+def check_schema(url: str, place: Place) -> Finding[bool]:
     """Whether the tables are Optuna's, of a version that is known here; the value is whether a study is ours."""
     if not place.has_tables:
         return Finding("no tables yet; 'gloss-tune create' makes them", value=False)
@@ -30,7 +30,7 @@ def look_at_schema(url: str, place: Place) -> Finding[bool]:
     return Finding(f"Optuna's tables, of the version used here; {held}", value=ours)
 
 
-def look_at_study(url: str, name: str | None, holds_ours: bool) -> Finding[OpenStudy]:
+def check_study(url: str, name: str | None, holds_ours: bool) -> Finding[OpenStudy]:
     """Whether the study is there and can be read."""
     if name is None and not holds_ours:
         return Finding("there is no study yet", "skipped", "'gloss-tune create' makes one")
@@ -41,7 +41,7 @@ def look_at_study(url: str, name: str | None, holds_ours: bool) -> Finding[OpenS
     return Finding(f"{opened.name}: {what}; {done}", value=opened)
 
 
-def look_at_versions(opened: OpenStudy) -> Finding[None]:
+def check_versions(opened: OpenStudy) -> Finding[None]:
     """Whether this machine computes with the packages that the study was made with."""
     here = current_versions()
     others = {name: made for name, made in opened.versions.items() if here.get(name) != made}
@@ -53,9 +53,9 @@ def look_at_versions(opened: OpenStudy) -> Finding[None]:
     return Finding(listed, "warning", f"for numbers that compare to the last digit{means}")
 
 
-def look_at_workers(opened: OpenStudy) -> Finding[list[WorkerEntry]]:
+def check_workers(opened: OpenStudy) -> Finding[list[WorkerEntry]]:
     """Who is at work, and which running trials nobody works on; the value is the workers at work."""
-    listed = present(opened.storage, opened.study_id, opened.spec.lease)
+    listed = live_workers(opened.storage, opened.study_id, opened.spec.lease)
     at_work = [worker for worker in listed if not worker.is_gone]
     ended = {worker.trial for worker in listed if worker.is_gone and worker.trial is not None}
     silent = sorted(ended | set(silent_trials(opened.storage, opened.study_id, opened.spec.lease)))

@@ -155,7 +155,7 @@ def _fingerprint(folder: Path) -> str:
             config = json.loads(file.read_text(encoding="utf-8"))
         except ValueError as error:
             raise EncoderError(
-                f"An encoder's config.json must be JSON, got {file}: {error}; mend it"
+                f"An encoder's config.json must be JSON, got {file}: {error}; fix it"
             ) from error
         if file.parts[-2] in ("onnx", "openvino"):
             continue

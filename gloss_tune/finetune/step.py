@@ -62,7 +62,7 @@ def add_gradient(
 
     Raises:
         DeviceMemoryError: without ``hold``, memory does not suffice for the loss itself, which smaller chunks would
-            not mend.
+            not fix.
     """
     passes = [encoder.seeded_pass(seed) for seed in torch.randint(2**62, (len(chunks),)).tolist()]
 

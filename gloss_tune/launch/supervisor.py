@@ -123,10 +123,10 @@ class _Group:
 
     def _look(self) -> None:
         """One round: hear the workers, pass on signals, replace the dead."""
-        ears: list[Any] = [member.connection for member in self._members.values() if not member.silent]
-        ears += [member.process.sentinel for member in self._members.values()]
-        if ears:
-            wait(ears, _LOOK_SECONDS)
+        watched: list[Any] = [member.connection for member in self._members.values() if not member.silent]
+        watched += [member.process.sentinel for member in self._members.values()]
+        if watched:
+            wait(watched, _LOOK_SECONDS)
         else:
             time.sleep(_LOOK_SECONDS)
         self._pass_on()
@@ -134,7 +134,7 @@ class _Group:
             self._hear(worker, member)
             if member.process.exitcode is not None:
                 self._hear(worker, member)  # what it said between our last look and its end
-                self._bury(worker, member)
+                self._remove(worker, member)
         self._kill_overdue()
         if not self._watch.away:
             for worker in self._policy.start_due():
@@ -184,7 +184,7 @@ class _Group:
         except (EOFError, OSError):  # its exit code will tell the rest
             member.silent = True
 
-    def _bury(self, worker: int, member: _Member) -> None:
+    def _remove(self, worker: int, member: _Member) -> None:
         """A worker's process has ended."""
         del self._members[worker]
         member.connection.close()  # should the exit code be a dead server's, the worker lives: this ends it

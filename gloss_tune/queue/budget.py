@@ -18,7 +18,7 @@ from sqlalchemy.exc import IntegrityError
 
 from gloss_tune.storage import schema
 from gloss_tune.storage.attributes import text_attribute
-from gloss_tune.storage.retry import patient
+from gloss_tune.storage.retry import retried
 from gloss_tune.storage.shared_storage import SharedStorage
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ class Growth:
     trial_attributes: Sequence[Mapping[str, Any]] = ()
 
 
-@patient
+@retried
 def grow(
     storage: SharedStorage,
     study_id: int,
@@ -163,7 +163,7 @@ def grow(
         add_waiting(session, study_id, numbers, growth.params, growth.trial_attributes)
 
 
-@patient
+@retried
 def counts(storage: SharedStorage, study_id: int) -> dict[TrialState, int]:
     """How many trials are in each state; a state without trials counts 0."""
     with storage.reading() as session:
@@ -175,7 +175,7 @@ def counts(storage: SharedStorage, study_id: int) -> dict[TrialState, int]:
         return {**dict.fromkeys(TrialState, 0), **{row.state: row.trials for row in rows}}
 
 
-@patient
+@retried
 def stop_reason(
     storage: SharedStorage, study_id: int, max_failures: int | None, max_failures_in_a_row: int
 ) -> str | None:

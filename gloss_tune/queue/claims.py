@@ -20,7 +20,7 @@ from optuna.trial import TrialState
 
 from gloss_tune.storage import schema
 from gloss_tune.storage.attributes import number_attribute, set_attributes
-from gloss_tune.storage.retry import patient
+from gloss_tune.storage.retry import retried
 from gloss_tune.storage.shared_storage import SharedStorage
 
 if TYPE_CHECKING:
@@ -43,11 +43,11 @@ _TrialAttribute = schema.TrialUserAttribute
 
 # Statements are put together once: that takes longer than most of them run.
 _trials = schema.Trial.__table__
-_lives = schema.TrialHeartbeat.__table__
+_heartbeats = schema.TrialHeartbeat.__table__
 _trial: Any = sqlalchemy.bindparam("trial")
 _NOW = sqlalchemy.select(sqlalchemy.func.now())
 _SERVER_START = sqlalchemy.select(sqlalchemy.func.pg_postmaster_start_time())
-_UNHEARD = sqlalchemy.exists().where(
+_CLAIMED_UNHEARD = sqlalchemy.exists().where(
     _TrialAttribute.trial_id == _trials.c.trial_id,
     _TrialAttribute.key == "worker",
     _TrialAttribute.value_json == sqlalchemy.bindparam("worker"),
@@ -56,7 +56,7 @@ _CLAIMABLE = (
     sqlalchemy.select(_trials.c.trial_id, _trials.c.number)
     .where(
         _trials.c.study_id == sqlalchemy.bindparam("study"),
-        (_trials.c.state == TrialState.WAITING) | (_trials.c.state == TrialState.RUNNING) & _UNHEARD,
+        (_trials.c.state == TrialState.WAITING) | (_trials.c.state == TrialState.RUNNING) & _CLAIMED_UNHEARD,
     )
     .order_by(_trials.c.number)
     .limit(1)
@@ -78,20 +78,22 @@ _REQUEUE = (
     .values(state=TrialState.WAITING, datetime_start=None, datetime_complete=None)
 )
 _RENEW = (
-    sqlalchemy.update(_lives).where(_lives.c.trial_id == _trial).values(heartbeat=sqlalchemy.bindparam("now"))
+    sqlalchemy.update(_heartbeats)
+    .where(_heartbeats.c.trial_id == _trial)
+    .values(heartbeat=sqlalchemy.bindparam("now"))
 )
-_FIRST_SIGN = (
-    sqlalchemy.insert(_lives).values(trial_id=_trial, heartbeat=sqlalchemy.bindparam("now")).inline()
+_FIRST_HEARTBEAT = (
+    sqlalchemy.insert(_heartbeats).values(trial_id=_trial, heartbeat=sqlalchemy.bindparam("now")).inline()
 )
 _STUDY_NAME = sqlalchemy.select(schema.Study.study_name).where(
     schema.Study.study_id == sqlalchemy.bindparam("study")
 )
-_REVIVAL_COUNT = sqlalchemy.select(schema.StudySystemAttribute.value_json).where(
+_REOPENING_COUNT = sqlalchemy.select(schema.StudySystemAttribute.value_json).where(
     schema.StudySystemAttribute.study_id == sqlalchemy.bindparam("study"),
     schema.StudySystemAttribute.key == sqlalchemy.bindparam("key"),
 )
 
-_REVIVALS = "gloss_tune:revivals"
+_REOPENINGS = "gloss_tune:revivals"
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ class Claim:
     attempt: int
 
 
-@patient
+@retried
 def claim(storage: SharedStorage, study_id: int, worker: str) -> Claim | None:
     """Take the waiting trial with the lowest number.
 
@@ -132,13 +134,13 @@ def claim(storage: SharedStorage, study_id: int, worker: str) -> Claim | None:
         attempt = number_attribute(session, found.trial_id, "attempts") + 1
         connection.execute(_BEGIN, {"trial": found.trial_id, "start": datetime.now()})
         set_attributes(session, found.trial_id, {"attempts": attempt, "worker": worker})
-        sign_of_life(session, found.trial_id)
+        record_heartbeat(session, found.trial_id)
         taken = Claim(found.trial_id, found.number, attempt)
     storage.hold(taken.trial_id, taken.attempt)
     return taken
 
 
-@patient
+@retried
 def renew(storage: SharedStorage, claimed: Claim) -> bool:
     """Prolong the lease.
 
@@ -146,19 +148,19 @@ def renew(storage: SharedStorage, claimed: Claim) -> bool:
         False if the claim is no longer ours: the trial was reaped, or has ended.
     """
     with storage.transaction() as session:
-        return renew_within(session, claimed)
+        return renew_lease(session, claimed)
 
 
-def renew_within(session: Session, claimed: Claim) -> bool:
+def renew_lease(session: Session, claimed: Claim) -> bool:
     """:func:`renew` as part of a larger transaction."""
     if not holds(session, claimed.trial_id, claimed.attempt):
         return False
-    sign_of_life(session, claimed.trial_id)
+    record_heartbeat(session, claimed.trial_id)
     return True
 
 
-@patient
-def give_back(storage: SharedStorage, claimed: Claim) -> bool:
+@retried
+def release(storage: SharedStorage, claimed: Claim) -> bool:
     """Let the trial wait again under its own number; a claim that is no longer ours is left alone.
 
     The storage goes on refusing this process's writes to the trial until it lets go of it.
@@ -170,8 +172,8 @@ def give_back(storage: SharedStorage, claimed: Claim) -> bool:
     return ours
 
 
-@patient
-def forget_reports(storage: SharedStorage, claimed: Claim) -> None:
+@retried
+def delete_reports(storage: SharedStorage, claimed: Claim) -> None:
     """Drop what an earlier attempt reported: the pruner must judge the trial by where it is.
 
     Raises:
@@ -184,7 +186,7 @@ def forget_reports(storage: SharedStorage, claimed: Claim) -> None:
         session.execute(sqlalchemy.delete(report).where(report.trial_id == claimed.trial_id))
 
 
-@patient
+@retried
 def finish(
     storage: SharedStorage,
     claimed: Claim,
@@ -209,7 +211,7 @@ def finish(
             raise LeaseLostError(f"The lease on trial {claimed.number} was lost; its result is dropped")
         if infeasible:
             _mark_infeasible(session, claimed.trial_id)
-        sign_of_life(session, claimed.trial_id)
+        record_heartbeat(session, claimed.trial_id)
         set_attributes(session, claimed.trial_id, attributes)
         if value is not None:
             row = {"trial_id": claimed.trial_id, "objective": 0, "value": value, "value_type": "FINITE"}
@@ -217,7 +219,7 @@ def finish(
         end(session, claimed.trial_id, state)
 
 
-@patient
+@retried
 def study_name(storage: SharedStorage, study_id: int) -> str | None:
     """The name that a study's key has now; None if there is no such study."""
     with storage.reading() as session:
@@ -252,12 +254,12 @@ def end(session: Session, trial_id: int, state: TrialState) -> None:
     session.connection().execute(_END, {"trial": trial_id, "ended": state, "end": datetime.now()})
 
 
-def sign_of_life(session: Session, trial_id: int) -> None:
+def record_heartbeat(session: Session, trial_id: int) -> None:
     """Note a sign of life of the trial's worker, by the database's clock."""
     known = {"trial": trial_id, "now": database_now(session)}
     # no upsert: on Postgres each would use up a key, and a lease is renewed for as long as a trial runs
     if not session.connection().execute(_RENEW, known).rowcount:
-        session.connection().execute(_FIRST_SIGN, known)
+        session.connection().execute(_FIRST_HEARTBEAT, known)
 
 
 def database_now(session: Session) -> datetime:
@@ -270,26 +272,26 @@ def database_now(session: Session) -> datetime:
     return now
 
 
-def note_revival(session: Session, study_id: int) -> None:
+def count_reopening(session: Session, study_id: int) -> None:
     """Trials that had ended wait again, which Optuna's cache of ended trials does not expect."""
     attribute = schema.StudySystemAttribute
-    count = _revivals(session, study_id) + 1
+    count = _reopenings(session, study_id) + 1
     session.execute(
-        sqlalchemy.delete(attribute).where(attribute.study_id == study_id, attribute.key == _REVIVALS)
+        sqlalchemy.delete(attribute).where(attribute.study_id == study_id, attribute.key == _REOPENINGS)
     )
-    session.add(attribute(study_id=study_id, key=_REVIVALS, value_json=json.dumps(count)))
+    session.add(attribute(study_id=study_id, key=_REOPENINGS, value_json=json.dumps(count)))
 
 
-@patient
-def revivals(storage: SharedStorage, study_id: int) -> int:
+@retried
+def reopenings(storage: SharedStorage, study_id: int) -> int:
     """How often trials that had ended were requeued; whatever was cached before the last time is stale."""
     with storage.reading() as session:
-        return _revivals(session, study_id)
+        return _reopenings(session, study_id)
 
 
-def _revivals(session: Session, study_id: int) -> int:
-    known = {"study": study_id, "key": _REVIVALS}
-    return int(session.connection().execute(_REVIVAL_COUNT, known).scalar() or 0)
+def _reopenings(session: Session, study_id: int) -> int:
+    known = {"study": study_id, "key": _REOPENINGS}
+    return int(session.connection().execute(_REOPENING_COUNT, known).scalar() or 0)
 
 
 def server_started(session: Session) -> datetime:

@@ -1,6 +1,6 @@
 """Who is working on a study: one attribute of the study per worker, renewed with its lease.
 
-It is what ``status`` shows. Leases decide who holds a trial (see :mod:`gloss_tune.queue.claims`); the roster only
+It is what ``status`` shows. Leases decide who holds a trial (see :mod:`gloss_tune.queue.claims`); the registry only
 shortens the wait for one where a worker's process is known to have ended.
 """
 
@@ -16,11 +16,11 @@ import sqlalchemy
 from gloss_tune.queue.claims import (
     Claim,
     database_now,
-    renew_within,
+    renew_lease,
     silent_claims,
 )
 from gloss_tune.storage import schema
-from gloss_tune.storage.retry import patient
+from gloss_tune.storage.retry import retried
 from gloss_tune.storage.shared_storage import SharedStorage
 
 if TYPE_CHECKING:
@@ -75,22 +75,22 @@ class WorkerEntry:
 _FIELDS = {field.name for field in fields(WorkerEntry)}
 
 
-@patient
-def sign_in(storage: SharedStorage, study_id: int, entry: WorkerEntry) -> None:
+@retried
+def register_worker(storage: SharedStorage, study_id: int, entry: WorkerEntry) -> None:
     """Write or renew the worker's entry."""
     with storage.transaction() as session:
-        write_entry(session, study_id, entry)
+        update_worker(session, study_id, entry)
 
 
-def write_entry(session: Session, study_id: int, entry: WorkerEntry) -> None:
-    """:func:`sign_in` as part of a larger transaction."""
+def update_worker(session: Session, study_id: int, entry: WorkerEntry) -> None:
+    """:func:`register_worker` as part of a larger transaction."""
     stored = json.dumps({**asdict(entry), "seen": database_now(session).isoformat()})
     row = {"study_id": study_id, "key": _PREFIX + entry.id, "value_json": stored}
     upsert(session, _Attribute, ("study_id", "key"), [row])
 
 
-@patient
-def sign_out(storage: SharedStorage, study_id: int, worker_id: str) -> None:
+@retried
+def unregister_worker(storage: SharedStorage, study_id: int, worker_id: str) -> None:
     """Remove the worker's entry."""
     with storage.transaction() as session:
         session.execute(
@@ -100,29 +100,29 @@ def sign_out(storage: SharedStorage, study_id: int, worker_id: str) -> None:
         )
 
 
-@patient
-def present(storage: SharedStorage, study_id: int, lease: float) -> list[WorkerEntry]:
+@retried
+def live_workers(storage: SharedStorage, study_id: int, lease: float) -> list[WorkerEntry]:
     """The workers heard of within one lease, by the database's clock, in the order of their ids."""
     with storage.reading() as session:
         deadline = database_now(session) - timedelta(seconds=lease)
-        return [entry for entry, seen in entries(session, study_id) if seen >= deadline]
+        return [entry for entry, seen in read_workers(session, study_id) if seen >= deadline]
 
 
-@patient
-def everyone(storage: SharedStorage, study_id: int) -> list[WorkerEntry]:
+@retried
+def registered_workers(storage: SharedStorage, study_id: int) -> list[WorkerEntry]:
     """All entries, of silent workers too, in the order of their ids."""
     with storage.reading() as session:
-        return [entry for entry, _ in entries(session, study_id)]
+        return [entry for entry, _ in read_workers(session, study_id)]
 
 
-@patient
-def strike_off(storage: SharedStorage, study_id: int, gone: Collection[str], silent: float) -> None:
+@retried
+def prune_workers(storage: SharedStorage, study_id: int, gone: Collection[str], silent: float) -> None:
     """Remove the entries of these workers, and of all that have been silent for that many seconds."""
     with storage.transaction() as session:
         deadline = database_now(session) - timedelta(seconds=silent)
         keys = [
             _PREFIX + entry.id
-            for entry, seen in entries(session, study_id)
+            for entry, seen in read_workers(session, study_id)
             if entry.id in gone or seen < deadline
         ]
         session.execute(
@@ -130,7 +130,7 @@ def strike_off(storage: SharedStorage, study_id: int, gone: Collection[str], sil
         )
 
 
-def entries(session: Session, study_id: int) -> list[tuple[WorkerEntry, datetime]]:
+def read_workers(session: Session, study_id: int) -> list[tuple[WorkerEntry, datetime]]:
     """All entries and when they were renewed, by the database's clock, in the order of their ids."""
     rows = session.scalars(
         sqlalchemy.select(_Attribute.value_json).where(
@@ -151,39 +151,39 @@ def entries(session: Session, study_id: int) -> list[tuple[WorkerEntry, datetime
 
 
 @dataclass(frozen=True)
-class Beat:
+class Heartbeat:
     """What a worker learns while it renews its lease.
 
     Args:
         holds: whether it still holds its trial; True between two trials.
         silence: seconds since its last beat, by the database's clock; 0 at the first.
         others_silent: whether other workers' trials have outlived their leases.
-        roster: all workers, the silent too.
+        registry: all workers, the silent too.
         present: those that were heard of within a lease, this one included.
     """
 
     holds: bool
     silence: float
     others_silent: bool
-    roster: list[WorkerEntry]
+    registry: list[WorkerEntry]
     present: list[WorkerEntry]
 
 
-@patient
-def beat(
+@retried
+def send_heartbeat(
     storage: SharedStorage, study_id: int, entry: WorkerEntry, claimed: Claim | None, lease: float
-) -> Beat:
-    """Renew a worker's lease and its entry in the roster, and look around, in one transaction."""
+) -> Heartbeat:
+    """Renew a worker's lease and its entry in the registry, and look around, in one transaction."""
     with storage.transaction() as session:
         now = database_now(session)
-        roster = {other.id: (other, seen) for other, seen in entries(session, study_id)}
-        _, last_seen = roster.get(entry.id, (entry, now))
+        registry = {other.id: (other, seen) for other, seen in read_workers(session, study_id)}
+        _, last_seen = registry.get(entry.id, (entry, now))
         silence = (now - last_seen).total_seconds()
         mine = None if claimed is None else claimed.trial_id
         silent = [trial for trial in silent_claims(session, study_id, lease) if trial.trial_id != mine]
-        holds = claimed is None or renew_within(session, claimed)
-        write_entry(session, study_id, entry)
-        roster[entry.id] = (entry, now)
+        holds = claimed is None or renew_lease(session, claimed)
+        update_worker(session, study_id, entry)
+        registry[entry.id] = (entry, now)
         deadline = now - timedelta(seconds=lease)
-        present = [other for other, seen in roster.values() if seen >= deadline]
-        return Beat(holds, silence, bool(silent), [other for other, _ in roster.values()], present)
+        present = [other for other, seen in registry.values() if seen >= deadline]
+        return Heartbeat(holds, silence, bool(silent), [other for other, _ in registry.values()], present)

@@ -12,16 +12,16 @@ from optuna.trial import TrialState
 
 from gloss_tune.logging import logger
 from gloss_tune.queue.claims import (
+    count_reopening,
     end,
-    note_revival,
+    record_heartbeat,
     requeue,
-    sign_of_life,
     silent_claims,
 )
-from gloss_tune.queue.heartbeats import everyone, strike_off
+from gloss_tune.queue.heartbeats import prune_workers, registered_workers
 from gloss_tune.storage import schema
 from gloss_tune.storage.attributes import number_attribute, set_attributes, text_attribute
-from gloss_tune.storage.retry import patient
+from gloss_tune.storage.retry import retried
 from gloss_tune.storage.shared_storage import SharedStorage
 
 if TYPE_CHECKING:
@@ -64,26 +64,26 @@ def requeue_lost(
         only_gone: leave the silent ones alone. They may live: whoever was cut off or asleep itself must first give
             all others the time to renew their leases.
     """
-    gone = {worker.id for worker in everyone(storage, study_id) if worker.is_gone}
-    recovered = reap(storage, study_id, math.inf if only_gone else lease, max_attempts, gone)
-    strike_off(storage, study_id, gone, _FORGOTTEN_LEASES * lease)
+    gone = {worker.id for worker in registered_workers(storage, study_id) if worker.is_gone}
+    recovered = expire_claims(storage, study_id, math.inf if only_gone else lease, max_attempts, gone)
+    prune_workers(storage, study_id, gone, _FORGOTTEN_LEASES * lease)
     for number in recovered.requeued:
         logger.warning("Trial %d: its worker is silent or gone; the trial is requeued.", number)
     for number in recovered.given_up:
         logger.warning("Trial %d failed: it has lost %d workers (max_attempts).", number, max_attempts)
-    taken = _take_away(storage, study_id) if all_running else []
+    taken = _requeue_running(storage, study_id) if all_running else []
     return Recovered(sorted([*recovered.requeued, *taken]), recovered.given_up)
 
 
-@patient
+@retried
 def silent_trials(storage: SharedStorage, study_id: int, lease: float) -> list[int]:
     """Numbers of the running trials whose workers have been silent for longer than the lease, in seconds."""
     with storage.reading() as session:
         return [trial.number for trial in silent_claims(session, study_id, lease)]
 
 
-@patient
-def reap(
+@retried
+def expire_claims(
     storage: SharedStorage,
     study_id: int,
     lease: float,
@@ -123,14 +123,14 @@ def reap(
             )
             set_attributes(session, trial.trial_id, {"error": reason})
             end(session, trial.trial_id, TrialState.FAIL)
-            sign_of_life(session, trial.trial_id)  # when it failed, by the database's clock
+            record_heartbeat(session, trial.trial_id)  # when it failed, by the database's clock
             recovered.given_up.append(trial.number)
     return recovered
 
 
-@patient
+@retried
 def requeue_failed(storage: SharedStorage, study_id: int) -> list[int]:
-    """Give every failed trial another chance, after the cause was mended: under its number, with its parameters.
+    """Give every failed trial another chance, after the cause was fixed: under its number, with its parameters.
 
     Returns:
         Their numbers, in rising order.
@@ -153,12 +153,12 @@ def requeue_failed(storage: SharedStorage, study_id: int) -> list[int]:
         for trial in failed:
             requeue(session, trial.trial_id)
         if failed:
-            note_revival(session, study_id)
+            count_reopening(session, study_id)
         return [trial.number for trial in failed]
 
 
-@patient
-def _take_away(storage: SharedStorage, study_id: int) -> list[int]:
+@retried
+def _requeue_running(storage: SharedStorage, study_id: int) -> list[int]:
     with storage.transaction() as session:
         running = session.scalars(
             sqlalchemy.select(schema.Trial)

@@ -69,7 +69,7 @@ def embed_before_and_after(
     check_same_inputs(opened, dataset, encoder)
     chosen = pick_device(device)
     cores = CoreShare(chosen, None)
-    cores.look_at_load(0)
+    cores.check_load(0)
     cores.share_cores(1)
     classifier = load_classifier(model, chosen)
     if classifier.classes != tuple(dataset.classes):

@@ -16,7 +16,7 @@ from gloss_tune.confirm.confirmation import confirmation_of, ranking
 from gloss_tune.confirm.export import export
 from gloss_tune.errors import GlossTuneError
 from gloss_tune.spec.space import ParameterRange, Value
-from gloss_tune.storage.retry import patient
+from gloss_tune.storage.retry import retried
 from gloss_tune.storage.shared_storage import SharedStorage
 from gloss_tune.storage.trial_rows import read_trials
 from gloss_tune.study.status import trial_counts
@@ -133,7 +133,7 @@ def gather(opened: OpenStudy) -> Facts:
     )
 
 
-@patient
+@retried
 def _trials(storage: SharedStorage, study_id: int) -> list[FrozenTrial]:
     with storage.transaction() as session:
         return sorted(read_trials(session, study_id), key=lambda trial: trial.number)

@@ -82,7 +82,7 @@ def write_report(opened: OpenStudy, options: ReportOptions) -> list[Path]:
         write_whole(options.output / PAGE, html)
     except OSError as error:
         raise GlossTuneError(
-            f"The report cannot be written to {options.output} ({error}); mend that and repeat"
+            f"The report cannot be written to {options.output} ({error}); fix that and repeat"
         ) from error
     if options.publish:
         publish(facts, pictures.drawn, _trial_pictures(facts, options), options.artifacts)

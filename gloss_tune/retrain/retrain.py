@@ -91,7 +91,7 @@ def retrain(opened: OpenStudy, options: RetrainOptions, stop: StopFlag) -> dict[
     dataset, described = _data(opened, options, encoder)
     device = pick_device(options.device)
     cores = CoreShare(device, options.threads)
-    cores.look_at_load(0)
+    cores.check_load(0)
     threads = cores.share_cores(1)
     check()
     config = opened.spec.config(chosen["best"]["params"])
@@ -135,7 +135,7 @@ def _write(output: Path, training: FinalTraining, description: dict[str, Any]) -
             training.check()
     except OSError as error:
         raise GlossTuneError(
-            f"The model cannot be written to {output} ({error}); mend that or choose another --output, and repeat"
+            f"The model cannot be written to {output} ({error}); fix that or choose another --output, and repeat"
         ) from error
     return description
 

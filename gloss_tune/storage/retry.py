@@ -22,7 +22,7 @@ _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 5.0
 _SLICE = 0.1
 _SAY_AGAIN_SECONDS = 60.0
-# what waiting does not mend, though the databases have the same exception for it as for a server that is away
+# what waiting does not fix, though the databases have the same exception for it as for a server that is away
 _NOT_AN_OUTAGE = (
     "no such table",
     "no such column",
@@ -34,7 +34,7 @@ _NOT_AN_OUTAGE = (
 _FULL = ("disk is full", "No space left")
 
 
-class Patience:
+class Retry:
     """Repeats operations on a storage until they succeed, for as long as it is worth it.
 
     Args:
@@ -130,23 +130,23 @@ class Patience:
                 logger.warning("Storage %s answers again, after %.0f s.", self._name, away)
 
 
-class HasPatience(Protocol):
-    """A storage with a patience of its own."""
+class HasRetry(Protocol):
+    """A storage with a retry of its own."""
 
-    patience: Patience
-
-
-Storage = TypeVar("Storage", bound=HasPatience)
+    retry: Retry
 
 
-def patient(
+Storage = TypeVar("Storage", bound=HasRetry)
+
+
+def retried(
     function: Callable[Concatenate[Storage, Parameters], Result],
 ) -> Callable[Concatenate[Storage, Parameters], Result]:
     """Let a storage's method, or a function whose first argument is a storage, wait as that storage does."""
 
     @functools.wraps(function)
     def waits(storage: Storage, /, *arguments: Parameters.args, **options: Parameters.kwargs) -> Result:
-        return storage.patience(lambda: function(storage, *arguments, **options))
+        return storage.retry(lambda: function(storage, *arguments, **options))
 
     return waits
 

@@ -1,6 +1,6 @@
 """Optuna's tables, and the keys that it keeps to itself: all that the package knows of Optuna's private side.
 
-This is the only import of ``optuna.storages._rdb``. What breaks when an Optuna renames a table or a key is mended
+This is the only import of ``optuna.storages._rdb``. What breaks when an Optuna renames a table or a key is fixed
 here, and ``tests/unit/storage/test_schema.py`` says by name what has changed.
 """
 

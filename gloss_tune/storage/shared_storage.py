@@ -1,4 +1,4 @@
-"""Optuna's database storage as a study's workers need it: fenced, patient, and with transactions of our own.
+"""Optuna's database storage as a study's workers need it: fenced, retried, and with transactions of our own.
 
 **Fenced.** Each write to a claimed trial first checks, under the row's lock, that the claim still holds.
 **Patient.** A database that restarts or cannot be reached is waited for (see :mod:`gloss_tune.storage.retry`).
@@ -27,7 +27,7 @@ from gloss_tune.logging import redact
 from gloss_tune.storage import schema
 from gloss_tune.storage.attributes import trial_state
 from gloss_tune.storage.fencing import holds, upsert_held
-from gloss_tune.storage.retry import Patience, patient
+from gloss_tune.storage.retry import Retry, retried
 from gloss_tune.storage.statements import insert_new
 from gloss_tune.storage.trial_rows import read_by_key, read_news
 
@@ -67,21 +67,21 @@ class SharedStorage(RDBStorage):
 
     def __init__(self, url: URL, engine_kwargs: dict[str, Any], **options: Any) -> None:
         self._held: dict[int, int] = {}
-        self.leaves_out_unclaimed = False
+        self.claimed_only = False
         self._finished_only = False
         self._file = Path(str(url.database)) if url.get_backend_name() == "sqlite" else None
         self._identity: tuple[int, int] | None = None
         self.redacted_url = redact(url.render_as_string(hide_password=True))
-        self.patience = Patience(self.redacted_url)
+        self.retry = Retry(self.redacted_url)
         # Optuna runs the URL through str.format: braces of a path or password must survive that
         plain = url.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             super().__init__(plain, engine_kwargs=engine_kwargs, **options)
 
-    def be_patient(self, seconds: float, must_leave: Callable[[], bool], lease: float) -> None:
-        """From now on, wait for the database where it is away (see :class:`gloss_tune.storage.retry.Patience`)."""
-        self.patience = Patience(self.redacted_url, seconds, must_leave, lease / 4)
+    def retry_for(self, seconds: float, must_leave: Callable[[], bool], lease: float) -> None:
+        """From now on, wait for the database where it is away (see :class:`gloss_tune.storage.retry.Retry`)."""
+        self.retry = Retry(self.redacted_url, seconds, must_leave, lease / 4)
 
     @property
     def held(self) -> list[int]:
@@ -108,7 +108,7 @@ class SharedStorage(RDBStorage):
                 "is lost with it. Restore the file, and start the workers again"
             )
 
-    @patient
+    @retried
     def _get_trials(
         self,
         study_id: int,
@@ -128,7 +128,7 @@ class SharedStorage(RDBStorage):
                 study_id,
                 trial_id_greater_than,
                 included_trial_ids,
-                claimed_only=self.leaves_out_unclaimed,
+                claimed_only=self.claimed_only,
                 finished_only=self._finished_only,
             )
             if not found:
@@ -145,7 +145,7 @@ class SharedStorage(RDBStorage):
         finally:
             self._finished_only = False
 
-    @patient
+    @retried
     def get_trial(self, trial_id: int) -> FrozenTrial:
         """As Optuna's, in half the time."""
         with self.reading() as session:
@@ -158,7 +158,7 @@ class SharedStorage(RDBStorage):
         """From now on, write to this trial only while it is running on this attempt."""
         self._held[trial_id] = attempt
 
-    def let_go(self, trial_id: int) -> None:
+    def forget_claim(self, trial_id: int) -> None:
         """Forget that this process held the trial."""
         self._held.pop(trial_id, None)
 
@@ -187,7 +187,7 @@ class SharedStorage(RDBStorage):
         which = "" if number is None else f" {number}"
         raise LeaseLostError(f"The lease on trial{which} was lost (attempt {attempt}); its result is dropped")
 
-    @patient
+    @retried
     def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
         """As Optuna's, in one statement instead of nine: a worker waits for it after every epoch."""
         attempt = self._held.get(trial_id)
@@ -204,7 +204,7 @@ class SharedStorage(RDBStorage):
         }
         self._write_held(report, ("trial_id", "step"), row, attempt)
 
-    @patient
+    @retried
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
         """As Optuna's, in one statement instead of five; samplers write one for every draw."""
         attempt = self._held.get(trial_id)
@@ -219,7 +219,7 @@ class SharedStorage(RDBStorage):
             if not upsert_held(session, model, keys, row, attempt):
                 self._lost(row["trial_id"], attempt)
 
-    @patient
+    @retried
     def set_params(
         self,
         trial_id: int,
@@ -317,7 +317,7 @@ _NOT_REPEATABLE = {"create_new_study", "create_new_trial", "delete_study", "set_
 for _name in (
     {*BaseStorage.__abstractmethods__, "get_best_trial"} - _NOT_REPEATABLE - vars(SharedStorage).keys()
 ):
-    setattr(SharedStorage, _name, patient(getattr(RDBStorage, _name)))
+    setattr(SharedStorage, _name, retried(getattr(RDBStorage, _name)))
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 from sqlalchemy.orm import Session
 
 from gloss_tune.storage import schema
-from gloss_tune.storage.retry import patient
+from gloss_tune.storage.retry import retried
 from gloss_tune.storage.schema import Trial
 from gloss_tune.storage.shared_storage import SharedStorage
 
@@ -33,7 +33,7 @@ class Standing:
     attempt: int
 
 
-@patient
+@retried
 def standings(storage: SharedStorage, study_id: int, numbers: Collection[int]) -> dict[int, Standing]:
     """The standing of each of some trials, by number; a number that no trial has is left out."""
     wanted = sorted(set(numbers))
@@ -54,7 +54,7 @@ def standings(storage: SharedStorage, study_id: int, numbers: Collection[int]) -
     return found
 
 
-@patient
+@retried
 def best_complete(storage: SharedStorage, study_id: int, count: int) -> list[tuple[int, float]]:
     """Number and value of the ``count`` complete trials with the highest values, of equal ones the earlier first."""
     with storage.transaction() as session:

@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from gloss_tune.errors import GlossTuneError, TrialError
 from gloss_tune.finetune.config import EpochReport, FinetuneConfig
 from gloss_tune.finetune.run import FinetuneRun
-from gloss_tune.queue.claims import Claim, finish, forget_reports
+from gloss_tune.queue.claims import Claim, delete_reports, finish
 from gloss_tune.spec.space import Value
 from gloss_tune.storage import schema
 from gloss_tune.study.distributions import distribution_of
@@ -72,7 +72,7 @@ def ask(opened: OpenStudy, claimed: Claim) -> tuple[optuna.Trial, dict[str, Valu
     if not space.keys() <= frozen.params.keys():
         _draw(opened, claimed, study, frozen, space)
     if frozen.intermediate_values:
-        forget_reports(opened.storage, claimed)
+        delete_reports(opened.storage, claimed)
     trial = optuna.Trial(study, claimed.trial_id)
     params = trial.params
     return trial, {name: params[name] for name in space}

@@ -9,7 +9,7 @@ from optuna.trial import FrozenTrial, TrialState
 from gloss_tune.errors import InputError
 from gloss_tune.spec.space import Value, unused_by
 from gloss_tune.spec.spec import StudySpec
-from gloss_tune.storage.retry import patient
+from gloss_tune.storage.retry import retried
 from gloss_tune.storage.shared_storage import SharedStorage
 from gloss_tune.storage.trial_states import Brief, read_briefly
 from gloss_tune.study.study import OpenStudy
@@ -64,7 +64,7 @@ def read_history(opened: OpenStudy) -> list[Brief]:
     return _read_history(opened.storage, opened.study_id)
 
 
-@patient
+@retried
 def _read_history(storage: SharedStorage, study_id: int) -> list[Brief]:
     with storage.transaction() as session:
         return read_briefly(session, study_id)

@@ -15,8 +15,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from gloss_tune.queue import budget
 from gloss_tune.queue.budget import counts
-from gloss_tune.queue.heartbeats import WorkerEntry, present
-from gloss_tune.storage.retry import patient
+from gloss_tune.queue.heartbeats import WorkerEntry, live_workers
+from gloss_tune.storage.retry import retried
 from gloss_tune.storage.shared_storage import SharedStorage
 from gloss_tune.storage.trial_rows import read_trials
 from gloss_tune.storage.trial_states import Brief, reported_epochs
@@ -55,7 +55,7 @@ def live_status(opened: OpenStudy) -> tuple[dict[str, Any], list[float]]:
 def _status(opened: OpenStudy, history: Sequence[Brief]) -> dict[str, Any]:
     trials = count_states(history)
     best = whole_trial(opened, best_of(history))
-    workers = present(opened.storage, opened.study_id, opened.spec.lease)
+    workers = live_workers(opened.storage, opened.study_id, opened.spec.lease)
     unfinished = trials["running"] + trials["waiting"]
     # with nothing left to start, nothing was stopped
     stopped = stop_reason(opened) if trials["waiting"] else None
@@ -84,7 +84,7 @@ def trials(opened: OpenStudy) -> list[dict[str, Any]]:
     return [_row(trial, epochs.get(trial.number, 0)) for trial in found]
 
 
-@patient
+@retried
 def _listed(storage: SharedStorage, study_id: int) -> tuple[list[FrozenTrial], dict[int, int]]:
     with storage.transaction() as session:
         return read_trials(session, study_id, reports=False), reported_epochs(session, study_id)

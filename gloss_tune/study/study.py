@@ -14,7 +14,7 @@ import optuna
 from optuna.storages import get_storage
 
 from gloss_tune.errors import GlossTuneError, InputError, SpecError, StudyMismatchError
-from gloss_tune.queue.claims import revivals, study_name
+from gloss_tune.queue.claims import reopenings, study_name
 from gloss_tune.queue.recovery import Recovered, requeue_lost
 from gloss_tune.spec.spec import StudySpec
 from gloss_tune.storage.connect import open_storage
@@ -90,7 +90,7 @@ class OpenStudy:
 
     def _loaded(self) -> optuna.Study:
         """With Optuna's cache, which takes ended trials to be final: loaded anew after some were requeued."""
-        count = revivals(self.storage, self.study_id)
+        count = reopenings(self.storage, self.study_id)
         if count not in self._studies:
             self._studies.clear()
             cache = get_storage(self.storage)

@@ -8,7 +8,13 @@ from dataclasses import replace
 
 from gloss_tune.logging import logger
 from gloss_tune.queue.claims import Claim
-from gloss_tune.queue.heartbeats import WorkerEntry, beat, present, sign_in, sign_out
+from gloss_tune.queue.heartbeats import (
+    WorkerEntry,
+    live_workers,
+    register_worker,
+    send_heartbeat,
+    unregister_worker,
+)
 from gloss_tune.study.study import OpenStudy
 
 _BEATS_PER_LEASE = 4
@@ -16,7 +22,7 @@ _LONGEST_PAUSE = 5.0
 
 
 class LeaseKeeper:
-    """Renews the lease of the trial at hand, keeps the worker on the roster, and requeues lost workers' trials.
+    """Renews the lease of the trial at hand, keeps the worker on the registry, and requeues lost workers' trials.
 
     Args:
         opened: the study.
@@ -36,15 +42,15 @@ class LeaseKeeper:
         self._thread = threading.Thread(target=self._beat_until_stopped, name="lease-keeper", daemon=True)
 
     def __enter__(self) -> LeaseKeeper:
-        sign_in(self._opened.storage, self._opened.study_id, self._entry)
-        self.look_around()
+        register_worker(self._opened.storage, self._opened.study_id, self._entry)
+        self.count_workers_here()
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
-        sign_out(self._opened.storage, self._opened.study_id, self._entry.id)
+        unregister_worker(self._opened.storage, self._opened.study_id, self._entry.id)
 
     def watch(self, claimed: Claim | None, device: str) -> None:
         """From now on, keep this claim's lease; None between two trials, which the next beat tells the others."""
@@ -53,7 +59,7 @@ class LeaseKeeper:
             number = None if claimed is None else claimed.number
             self._entry = replace(self._entry, trial=number, epoch=0, speed=0.0, device=device)
         if claimed is not None:
-            sign_in(self._opened.storage, self._opened.study_id, self._entry)
+            register_worker(self._opened.storage, self._opened.study_id, self._entry)
 
     def finished_epoch(self, epoch: int, speed: float) -> None:
         """Remember how far the trial is and how fast it trains (documents/s), for the next beat."""
@@ -75,9 +81,9 @@ class LeaseKeeper:
         """How many of the study's workers share this machine, this one included, as of the last beat."""
         return self._workers_here
 
-    def look_around(self) -> None:
+    def count_workers_here(self) -> None:
         """Count the workers on this machine now."""
-        others = present(self._opened.storage, self._opened.study_id, self._opened.spec.lease)
+        others = live_workers(self._opened.storage, self._opened.study_id, self._opened.spec.lease)
         self._workers_here = self._count(others)
 
     def _beat_until_stopped(self) -> None:
@@ -92,7 +98,7 @@ class LeaseKeeper:
         with self._lock:
             claimed, entry = self._claim, self._entry
         lease = self._opened.spec.lease
-        heard = beat(self._opened.storage, self._opened.study_id, entry, claimed, lease)
+        heard = send_heartbeat(self._opened.storage, self._opened.study_id, entry, claimed, lease)
         if not heard.holds:
             with self._lock:
                 self._lost = self._claim == claimed
@@ -100,7 +106,7 @@ class LeaseKeeper:
         if heard.silence > lease:  # cut off or asleep, and so perhaps all others were: let them renew first
             self._cautious_until = time.monotonic() + lease
         cautious = time.monotonic() < self._cautious_until
-        if (heard.others_silent and not cautious) or any(worker.is_gone for worker in heard.roster):
+        if (heard.others_silent and not cautious) or any(worker.is_gone for worker in heard.registry):
             self._opened.requeue_lost(only_gone=cautious)
 
     def _count(self, workers: list[WorkerEntry]) -> int:

@@ -46,9 +46,9 @@ class RealRuns:
         self._val_labels = dataset.val.labels
         self._session = Session(dataset, encoder, self.device, opened.spec.longest_documents)
 
-    def look_at_load(self, workers_here: int) -> None:
-        """See :meth:`CoreShare.look_at_load`."""
-        self._cores.look_at_load(workers_here)
+    def check_load(self, workers_here: int) -> None:
+        """See :meth:`CoreShare.check_load`."""
+        self._cores.check_load(workers_here)
 
     def share_cores(self, workers_here: int) -> int:
         """See :meth:`CoreShare.share_cores`."""

@@ -19,8 +19,8 @@ from gloss_tune.finetune.run import FinetuneRun
 from gloss_tune.logging import logger
 from gloss_tune.processes import this_process
 from gloss_tune.queue.budget import counts
-from gloss_tune.queue.claims import Claim, claim, give_back
-from gloss_tune.queue.heartbeats import WorkerEntry, sign_out
+from gloss_tune.queue.claims import Claim, claim, release
+from gloss_tune.queue.heartbeats import WorkerEntry, unregister_worker
 from gloss_tune.signals import StopFlag
 from gloss_tune.spec.space import Value
 from gloss_tune.study.objective import Ending, ask, run_trial, tell
@@ -29,7 +29,7 @@ from gloss_tune.study.status import stop_reason
 from gloss_tune.study.study import OpenStudy
 from gloss_tune.wording import count
 from gloss_tune.workers.artifacts.checkpoints import SavingCost, TrialCheckpoint
-from gloss_tune.workers.artifacts.models import drop_model, keep_model
+from gloss_tune.workers.artifacts.models import delete_model, keep_model
 from gloss_tune.workers.artifacts.store import leave_marker, upload_confusion, upload_epochs
 from gloss_tune.workers.artifacts.tidy import tidy
 from gloss_tune.workers.lease import LeaseKeeper
@@ -90,11 +90,11 @@ def work(
         GlossTuneError: after three unexpected failures in a row.
     """
     worker = _Worker(opened, options, stop)
-    opened.storage.leaves_out_unclaimed = True
+    opened.storage.claimed_only = True
     try:
         return worker.work(on_trial or (lambda: None))
     finally:
-        opened.storage.leaves_out_unclaimed = False
+        opened.storage.claimed_only = False
 
 
 class _Worker:
@@ -115,7 +115,7 @@ class _Worker:
         self._keeper = LeaseKeeper(opened, self._entry)
         self._waits = False
         self._saving = SavingCost()
-        opened.storage.be_patient(
+        opened.storage.retry_for(
             _PATIENCE_SECONDS, lambda: self._shutdown.must_leave, lease=opened.spec.lease
         )
 
@@ -162,8 +162,8 @@ class _Worker:
         """From the shutdown's thread, when this one does not leave in time."""
         claimed = self._keeper.claimed
         if claimed is not None:
-            give_back(self._opened.storage, claimed)
-        sign_out(self._opened.storage, self._opened.study_id, self.id)
+            release(self._opened.storage, claimed)
+        unregister_worker(self._opened.storage, self._opened.study_id, self.id)
 
     def _time_to_leave(self, finished: int) -> bool:
         if self._shutdown.requested:
@@ -226,7 +226,7 @@ class _Worker:
             tracking.end(ending.state.name.lower(), ending.value)
         except LeaseLostError:
             logger.warning("Trial %d%s: the lease was lost; its result is dropped.", claimed.number, again)
-            drop_model(self._opened, self._options.artifacts, claimed)
+            delete_model(self._opened, self._options.artifacts, claimed)
             return None
         except Interrupted:
             logger.info("Trial %d%s: interrupted; requeued.", claimed.number, again)
@@ -235,8 +235,8 @@ class _Worker:
             if tracking is not None:
                 tracking.close()
             if not told:
-                give_back(self._opened.storage, claimed)
-            self._opened.storage.let_go(claimed.trial_id)
+                release(self._opened.storage, claimed)
+            self._opened.storage.forget_claim(claimed.trial_id)
             self._keeper.watch(None, self._device)
             tidy(self._options.artifacts, self._opened)
         logger.info("Trial %d%s: %s", claimed.number, again, _ended(ending, self._opened.spec.metric))
@@ -245,14 +245,14 @@ class _Worker:
     def _prepare(self) -> tuple[Runs, dict[str, object]]:
         if self._real is None:
             return partial(_rehearse, self._opened.spec.rehearse_seconds), {}
-        self._real.look_at_load(self._keeper.workers_here)
+        self._real.check_load(self._keeper.workers_here)
         threads = self._real.share_cores(self._keeper.workers_here)
         return self._real.run, {"device": self._device, "threads": threads}
 
     def _start(self, runs: Runs, config: FinetuneConfig, claimed: Claim) -> FinetuneRun:
         run = runs(config, partial(self._check, claimed))
         if self._real is not None:  # loading took seconds, in which a neighbour may have come
-            self._keeper.look_around()
+            self._keeper.count_workers_here()
             self._real.share_cores(self._keeper.workers_here)
         return run
 

@@ -93,9 +93,9 @@ def age(opened: OpenStudy, number: int, seconds: float) -> None:
         heartbeat.heartbeat = heartbeat.heartbeat - timedelta(seconds=seconds)
 
 
-def reap(storage: SharedStorage, study_id: int, lease: float, max_attempts: int) -> list[int]:
+def expire(storage: SharedStorage, study_id: int, lease: float, max_attempts: int) -> list[int]:
     """Numbers of the trials that lost their workers, whatever became of them."""
-    recovered = recovery.reap(storage, study_id, lease, max_attempts)
+    recovered = recovery.expire_claims(storage, study_id, lease, max_attempts)
     return sorted([*recovered.requeued, *recovered.given_up])
 
 

@@ -16,17 +16,17 @@ from gloss_tune.errors import InputError
 from gloss_tune.finetune.config import EpochReport, FinetuneConfig
 from gloss_tune.finetune.rehearsal import Rehearsal
 from gloss_tune.queue.budget import create_study
-from gloss_tune.queue.claims import Claim, claim, give_back
+from gloss_tune.queue.claims import Claim, claim, release
 from gloss_tune.signals import StopFlag
 from gloss_tune.study.objective import Ending, ask, run_trial, tell
 from gloss_tune.study.status import trials as read_trials
 from gloss_tune.study.study import open_study
 from gloss_tune.workers import worker as worker_module
 from gloss_tune.workers.artifacts import checkpoints as checkpoints_module
-from gloss_tune.workers.artifacts.checkpoints import SavingCost, TrialCheckpoint, delete_left_overs
+from gloss_tune.workers.artifacts.checkpoints import SavingCost, TrialCheckpoint, prune_checkpoints
 from gloss_tune.workers.worker import WorkerOptions, work
 from tests.disks import no_file_larger_than
-from tests.integration.studies import FILES, METRICS, age, join, make, reap, trial_of
+from tests.integration.studies import FILES, METRICS, age, expire, join, make, trial_of
 
 CONFIG = FinetuneConfig(epochs=6, patience=6)
 
@@ -240,12 +240,12 @@ def test_however_a_trial_ended_nothing_of_it_is_left_over(
     assert claimed is not None
     trial, _ = ask(opened, claimed)
     put(artifacts, "trial-0.attempt-1.ckpt", ".trial-0.attempt-1.ckpt.x1.part")
-    delete_left_overs(artifacts, opened)
+    prune_checkpoints(artifacts, opened)
     assert len(there(artifacts)) == 2  # it runs: they are its worker's own
     report = EpochReport(1, {**METRICS, "val_macro_f1": 0.5}, True)
     value = None if state == TrialState.FAIL else 0.5
     tell(opened, trial, claimed, Ending(state, value, reports=(report,)), 1.0, {})
-    delete_left_overs(artifacts, join(storage_url))
+    prune_checkpoints(artifacts, join(storage_url))
     assert there(artifacts) == []
 
 
@@ -261,7 +261,7 @@ def test_a_waiting_trial_keeps_its_latest_checkpoint_alone(tmp_path: Path) -> No
         "trial-99.attempt-1.ckpt",
         "notes.txt",
     )
-    delete_left_overs(artifacts, opened)
+    prune_checkpoints(artifacts, opened)
     assert there(artifacts) == ["notes.txt", "trial-0.attempt-10.ckpt", "trial-99.attempt-1.ckpt"]
 
 
@@ -270,11 +270,11 @@ def test_only_the_attempt_that_runs_may_have_unfinished_files(tmp_path: Path) ->
     for _ in range(2):
         claimed = claim(opened.storage, opened.study_id, "w")
         assert claimed is not None
-        give_back(opened.storage, claimed)
+        release(opened.storage, claimed)
     claim(opened.storage, opened.study_id, "w")
     artifacts = tmp_path / "artifacts"
     put(artifacts, *(f".trial-0.attempt-{n}.ckpt.x1.part" for n in (1, 2, 3)))
-    delete_left_overs(artifacts, opened)
+    prune_checkpoints(artifacts, opened)
     assert there(artifacts) == [".trial-0.attempt-3.ckpt.x1.part"]
 
 
@@ -292,7 +292,7 @@ def test_a_late_worker_of_a_finished_trial_leaves_nothing(
                 if report.epoch == 2 and not written:
                     monkeypatch.setattr(worker_module, "Rehearsal", Rehearsal)
                     age(other, 0, 1000)
-                    assert reap(other.storage, other.study_id, 30, 10) == [0]
+                    assert expire(other.storage, other.study_id, 30, 10) == [0]
                     assert work(other, WorkerOptions(artifacts=artifacts), StopFlag()) == 1
                     assert there(artifacts / "checkpoints") == []
                     late = TrialCheckpoint(artifacts, FILES, Claim(1, 0, 1))
@@ -389,4 +389,4 @@ def test_reaping_and_resuming_by_another_worker(tmp_path: Path) -> None:
     assert row["epochs"] == len(list(whole.epochs()))
     assert whole.best is not None
     assert row["value"] == whole.best.metrics["val_macro_f1"]
-    assert reap(opened.storage, opened.study_id, 0, 10) == []
+    assert expire(opened.storage, opened.study_id, 0, 10) == []

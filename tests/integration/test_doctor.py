@@ -24,14 +24,14 @@ from gloss_tune.doctor import storage as storage_checks
 from gloss_tune.doctor import study as study_checks
 from gloss_tune.doctor.checklist import Finding
 from gloss_tune.doctor.examination import Diagnosis, examine
-from gloss_tune.doctor.storage import look_at_clock, look_at_storage
+from gloss_tune.doctor.storage import check_clock, check_storage
 from gloss_tune.encoder import resolve_encoder
 from gloss_tune.errors import DeviceMemoryError, StorageError
 from gloss_tune.finetune.checkpoint import save_checkpoint
 from gloss_tune.finetune.session import Session
 from gloss_tune.processes import this_process
 from gloss_tune.queue.claims import claim
-from gloss_tune.queue.heartbeats import WorkerEntry, sign_in
+from gloss_tune.queue.heartbeats import WorkerEntry, register_worker
 from gloss_tune.signals import StopFlag
 from gloss_tune.spec.build import build_spec
 from gloss_tune.storage import connect as storage_module
@@ -228,7 +228,7 @@ def test_a_database_that_is_not_ours(
 
 
 def test_a_folder_that_is_gone(tmp_path: Path) -> None:
-    finding = look_at_storage(f"sqlite:///{tmp_path}/gone/study.db")
+    finding = check_storage(f"sqlite:///{tmp_path}/gone/study.db")
     assert (finding.state, finding.value) == ("failed", None)
     assert str(tmp_path / "gone") in finding.found
 
@@ -237,7 +237,7 @@ def test_sqlite_on_a_network_file_system(url: str, monkeypatch: pytest.MonkeyPat
     make(url)
     for module in (storage_checks, storage_module):
         monkeypatch.setattr(module, "network_filesystem", lambda path: "nfs4")
-    finding = look_at_storage(url)
+    finding = check_storage(url)
     assert finding.state == "failed"
     assert "nfs4" in finding.found
     assert "Postgres" in (finding.advice or "")
@@ -247,7 +247,7 @@ def test_sqlite_on_a_network_file_system(url: str, monkeypatch: pytest.MonkeyPat
     assert line(diagnosis, "storage").state == "warning"
     assert "use is forced on nfs4" in line(diagnosis, "storage").found
     assert "one machine only" in (line(diagnosis, "storage").advice or "")
-    assert look_at_storage(url.replace("study.db", "other.db")).state == "warning", (
+    assert check_storage(url.replace("study.db", "other.db")).state == "warning", (
         "before the file is made, too"
     )
 
@@ -269,12 +269,12 @@ def test_a_lock_that_nobody_gives_back(url: str, tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(storage_checks, "_LOCK_SECONDS", 0.2)
     holder = sqlite3.connect(tmp_path / "study.db", isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
-    finding = look_at_storage(url)
+    finding = check_storage(url)
     holder.close()
     assert finding.state == "failed"
     assert "locked" in finding.found
     assert "hangs" in (finding.advice or "")
-    assert look_at_storage(url).state == "ok"
+    assert check_storage(url).state == "ok"
 
 
 def test_a_journal_in_which_readers_wait_and_a_disk_that_fills_up(
@@ -289,7 +289,7 @@ def test_a_journal_in_which_readers_wait_and_a_disk_that_fills_up(
     assert line(diagnosis, "storage").state == "warning"
     assert "WAL" in (line(diagnosis, "storage").advice or "")
     monkeypatch.setattr(storage_checks, "free_space", lambda path: 1000)
-    assert "room" in (look_at_storage(url).advice or "")
+    assert "room" in (check_storage(url).advice or "")
 
 
 @pytest.mark.postgres
@@ -305,7 +305,7 @@ def test_a_server_that_is_away(postgres_url: str, postgres_server: PostgresServe
 @pytest.mark.postgres
 def test_a_user_who_may_only_read(postgres_url: str) -> None:
     make(postgres_url)
-    assert "connections in use" in look_at_storage(postgres_url).found
+    assert "connections in use" in check_storage(postgres_url).found
     engine = sqlalchemy.create_engine(postgres_url)
     name = sqlalchemy.make_url(postgres_url).database
     role = f"reader_{name}"
@@ -314,7 +314,7 @@ def test_a_user_who_may_only_read(postgres_url: str) -> None:
         connection.execute(sqlalchemy.text(f'GRANT SELECT ON ALL TABLES IN SCHEMA public TO "{role}"'))
     try:
         url = sqlalchemy.make_url(postgres_url).set(username=role, password="geheim")
-        finding = look_at_storage(url.render_as_string(hide_password=False))
+        finding = check_storage(url.render_as_string(hide_password=False))
         assert (finding.state, finding.value) == ("failed", None)
         assert "may only read" in finding.found
         assert "geheim" not in str(finding)
@@ -334,7 +334,7 @@ def test_a_server_that_takes_no_writes(postgres_url: str) -> None:
     with engine.begin() as connection:
         connection.execute(sqlalchemy.text(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on'))
     engine.dispose()
-    finding = look_at_storage(postgres_url)
+    finding = check_storage(postgres_url)
     assert finding.state == "failed"
     assert "takes no writes" in finding.found
     assert "primary" in (finding.advice or "")
@@ -345,10 +345,10 @@ def test_clocks_are_compared(postgres_url: str, monkeypatch: pytest.MonkeyPatch)
     now = time.time
     for offset, side in ((-100, "behind"), (100, "ahead of")):
         monkeypatch.setattr(time, "time", lambda offset=offset: now() + offset)
-        place = look_at_storage(postgres_url).value
+        place = check_storage(postgres_url).value
         assert place is not None
         assert place.seconds_ahead == pytest.approx(offset, abs=5)
-        finding = look_at_clock(place)
+        finding = check_clock(place)
         assert finding.state == "warning"
         assert f"s {side} the database's" in finding.found
         assert "NTP" in (finding.advice or "")
@@ -361,12 +361,12 @@ def test_packages_that_differ_are_named(url: str, monkeypatch: pytest.MonkeyPatc
     opened = make(url)
     here = study_checks.current_versions()
     monkeypatch.setattr(study_checks, "current_versions", lambda: {**here, "torch": "0.1"})
-    finding = study_checks.look_at_versions(opened)
+    finding = study_checks.check_versions(opened)
     assert finding.state == "warning"
     assert f"torch 0.1 here, {here['torch']} in the study" in finding.found
     assert f"pip install torch=={here['torch']}" in (finding.advice or "")
     monkeypatch.setattr(study_checks, "current_versions", lambda: {**here, "python": "3.0"})
-    assert f"use Python {here['python']}" in (study_checks.look_at_versions(opened).advice or "")
+    assert f"use Python {here['python']}" in (study_checks.check_versions(opened).advice or "")
 
 
 def test_a_lease_that_lapsed(storage_url: str, tmp_path: Path) -> None:
@@ -386,7 +386,7 @@ def entry(name: str, host: str, **changes: Any) -> WorkerEntry:
 def test_workers_present_are_counted_and_share_the_work(url: str) -> None:
     opened = make(url, trials=7, rehearse_seconds=10.0)
     for number in range(3):
-        sign_in(opened.storage, opened.study_id, entry(f"w{number}", socket.gethostname()))
+        register_worker(opened.storage, opened.study_id, entry(f"w{number}", socket.gethostname()))
     diagnosis = diagnose(url)
     assert line(diagnosis, "workers").found == f"3 on {socket.gethostname()}"
     assert diagnosis.estimate is not None
@@ -398,7 +398,7 @@ def test_a_worker_of_this_machine_whose_process_has_ended(url: str) -> None:
     gone = dataclasses.replace(
         entry("gone", socket.gethostname(), trial=2, machine=this_process().machine), pid=2**22 + 1
     )
-    sign_in(opened.storage, opened.study_id, gone)
+    register_worker(opened.storage, opened.study_id, gone)
     assert "trial 2" in failed(diagnose(url), "workers").found
 
 
@@ -407,7 +407,7 @@ def test_workers_elsewhere_must_use_the_same_artifacts(
 ) -> None:
     opened, artifacts = make(url), tmp_path / "artifacts"
     for host in ("north", "../south"):
-        sign_in(opened.storage, opened.study_id, entry(host, host))
+        register_worker(opened.storage, opened.study_id, entry(host, host))
     diagnosis = diagnose(url, artifacts=artifacts)
     assert diagnosis.ok
     found = line(diagnosis, "artifacts")
@@ -505,7 +505,7 @@ def test_a_graphics_card_is_named_with_its_memory(
     monkeypatch.setattr(machine_checks, "pick_device", lambda wanted: "cuda:0")
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Card X")
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 80_000_000_000))
-    finding = machine_checks.look_at_device("auto")
+    finding = machine_checks.check_device("auto")
     assert (finding.value, finding.state) == ("cuda:0", state)
     assert finding.found.startswith("cuda:0 (Card X): ")
     assert finding.found.endswith("of 80 GB memory free")
@@ -531,7 +531,7 @@ def test_a_disk_on_which_checkpoints_do_not_fit(
 
     def look(free: int, opened: OpenStudy, workers: int = 1) -> Finding[None]:
         monkeypatch.setattr(machine_checks, "free_space", lambda path: free)
-        return machine_checks.look_at_disk(workers, tmp_path, opened, loaded)
+        return machine_checks.check_disk(workers, tmp_path, opened, loaded)
 
     assert look(2 * checkpoint - 1, none_kept).state == "failed"
     assert look(2 * checkpoint, none_kept).state == "warning"
@@ -572,7 +572,7 @@ def test_an_error_that_nobody_expected_is_a_line_like_others(
     def odd(*_: object) -> None:
         raise RuntimeError("postgresql://u:geheim@h/d is odd\nand more")
 
-    monkeypatch.setattr(machine_checks, "look_at_cores", odd)
+    monkeypatch.setattr(machine_checks, "check_cores", odd)
     diagnosis = diagnose(url)
     assert failed(diagnosis, "cores").found == "RuntimeError: postgresql://u:***@h/d is odd"
     assert line(diagnosis, "trial").state == "ok"

@@ -26,10 +26,10 @@ from gloss_tune.queue.claims import Claim, claim
 from gloss_tune.study.objective import Ending, ask, tell
 from gloss_tune.study.study import OpenStudy
 from gloss_tune.workers.artifacts import models as models_module
-from gloss_tune.workers.artifacts.models import drop_model, forget_worse, keep_model
+from gloss_tune.workers.artifacts.models import delete_model, keep_model, prune_models
 from gloss_tune.workers.artifacts.trial_files import MODELS
 from tests.disks import no_file_larger_than
-from tests.integration.studies import FILES, METRICS, age, join, make, reap
+from tests.integration.studies import FILES, METRICS, age, expire, join, make
 from tests.unit.finetune.tiny import SPECIAL, WORDS, documents, write_encoder
 
 CLASSES = ["ähnlich", "b", "c"]
@@ -82,7 +82,7 @@ def end(opened: OpenStudy, artifacts: Path, run: Finetune, how: Ending) -> Claim
     trial, _ = ask(opened, claimed)
     keep_model(opened, artifacts, claimed, run, how, CLASSES)
     tell(opened, trial, claimed, how, 1.0, {})
-    forget_worse(opened, artifacts)
+    prune_models(opened, artifacts)
     return claimed
 
 
@@ -229,7 +229,7 @@ def two_attempts(opened: OpenStudy) -> tuple[Claim, Claim]:
 
     late = claim(opened.storage, opened.study_id, "late")
     age(opened, 0, 1000)
-    assert reap(opened.storage, opened.study_id, 30, 10) == [0]
+    assert expire(opened.storage, opened.study_id, 30, 10) == [0]
     heir = claim(opened.storage, opened.study_id, "heir")
     assert late is not None
     assert heir is not None
@@ -244,7 +244,7 @@ def test_a_successor_replaces_what_a_lost_attempt_wrote(tmp_path: Path, run: Fin
     assert description(tmp_path)["attempt"] == 1
     keep_model(opened, tmp_path, heir, run, ending(0.9), CLASSES)
     assert description(tmp_path)["attempt"] == 2
-    drop_model(opened, tmp_path, late)
+    delete_model(opened, tmp_path, late)
     assert kept(tmp_path) == ["trial-0"]
     assert description(tmp_path)["attempt"] == 2
 
@@ -256,7 +256,7 @@ def test_a_late_worker_never_overwrites_its_successor(tmp_path: Path, run: Finet
     keep_model(opened, tmp_path, late, run, ending(0.9), CLASSES)
     assert kept(tmp_path) == ["trial-0"]
     assert description(tmp_path)["attempt"] == 2
-    drop_model(opened, tmp_path, heir)
+    delete_model(opened, tmp_path, heir)
     assert kept(tmp_path) == []
 
 
@@ -268,10 +268,10 @@ def test_a_model_of_an_attempt_that_does_not_count_is_no_model_of_the_result(
     late, heir = two_attempts(opened)
     keep_model(opened, tmp_path, late, run, ending(0.9), CLASSES)
     trial, _ = ask(opened, heir)
-    forget_worse(opened, tmp_path)
+    prune_models(opened, tmp_path)
     assert kept(tmp_path) == ["trial-0"]  # the trial runs: it is not for others to judge
     tell(opened, trial, heir, ending(0.9), 1.0, {})
-    forget_worse(opened, tmp_path)
+    prune_models(opened, tmp_path)
     assert kept(tmp_path) == []
 
 
@@ -279,7 +279,7 @@ def test_taking_away_gives_back_what_turns_out_to_be_a_later_attempts(tmp_path: 
     opened = study(f"sqlite:///{tmp_path}/study.db")
     _, heir = two_attempts(opened)
     keep_model(opened, tmp_path, heir, run, ending(0.9), CLASSES)
-    models_module._take_away(tmp_path / MODELS / FILES / "trial-0", attempt=1)
+    models_module._remove_model(tmp_path / MODELS / FILES / "trial-0", attempt=1)
     assert kept(tmp_path) == ["trial-0"]
     assert description(tmp_path)["attempt"] == 2
 
@@ -306,7 +306,7 @@ def test_a_running_trials_folder_and_unfinished_work_are_left_to_it(tmp_path: Pa
         dummy(tmp_path, ".trial-2.attempt-1.12ab.part"),  # waiting: nobody is at work
     ]
     foreign = [dummy(tmp_path, "trial-77"), dummy(tmp_path, "notes")]
-    forget_worse(opened, tmp_path)
+    prune_models(opened, tmp_path)
     assert all(path.is_dir() for path in [*mine, *foreign])
     assert not any(path.exists() for path in stale)
 
@@ -317,7 +317,7 @@ def test_a_model_that_cannot_be_read_is_removed_with_its_finished_trial(
     opened = study(f"sqlite:///{tmp_path}/study.db")
     end(opened, tmp_path, run, ending(0.9))
     (tmp_path / MODELS / FILES / "trial-0" / DESCRIPTION).write_text("{")
-    forget_worse(opened, tmp_path)
+    prune_models(opened, tmp_path)
     assert kept(tmp_path) == []
 
 
@@ -333,7 +333,7 @@ def test_many_workers_clean_up_at_once(storage_url: str, tmp_path: Path, run: Fi
     def clean(worker: OpenStudy) -> None:
         try:
             start.wait()
-            forget_worse(worker, tmp_path)
+            prune_models(worker, tmp_path)
         except BaseException as error:
             failed.append(error)
         finally:

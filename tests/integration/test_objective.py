@@ -10,11 +10,11 @@ from optuna.trial import TrialState
 
 from gloss_tune.errors import DeviceMemoryError, Interrupted, LeaseLostError, NonFiniteLossError
 from gloss_tune.finetune.config import EpochReport
-from gloss_tune.queue.claims import claim, give_back
+from gloss_tune.queue.claims import claim, release
 from gloss_tune.study.objective import Ending, ask, run_trial, tell
 from gloss_tune.study.status import trials as read_trials
 from gloss_tune.study.study import OpenStudy
-from tests.integration.studies import ScriptedRun, age, join, make, reap, trial_of
+from tests.integration.studies import ScriptedRun, age, expire, join, make, trial_of
 
 pytestmark = pytest.mark.prepared
 
@@ -186,7 +186,7 @@ def test_an_interruption_ends_nothing(url: str) -> None:
         run_trial(opened, trial, params, lambda config: script, lambda report: None)
     assert script.closed
     assert trial_of(opened, 0).state == TrialState.RUNNING
-    assert give_back(opened.storage, claimed)
+    assert release(opened.storage, claimed)
     assert trial_of(opened, 0).intermediate_values == {1: 0.5}
 
 
@@ -199,7 +199,7 @@ def test_a_lease_lost_between_two_epochs_stops_the_run(storage_url: str) -> None
     def oversleep(report: EpochReport) -> None:
         if report.epoch == 1:
             age(other, 0, 100)
-            assert reap(other.storage, other.study_id, 30, 10) == [0]
+            assert expire(other.storage, other.study_id, 30, 10) == [0]
 
     script = ScriptedRun(0.5, 0.6, 0.7)
     with pytest.raises(LeaseLostError):
@@ -218,7 +218,7 @@ def test_a_trial_that_starts_over_reports_and_tells_as_if_nothing_had_been(url: 
         run_trial(
             opened, trial, params, lambda c: ScriptedRun(0.5, 0.6, Interrupted("x")), lambda report: None
         )
-    give_back(opened.storage, claimed)
+    release(opened.storage, claimed)
     number, ending = run(other, ScriptedRun(0.5, 0.6, 0.9))
     assert ending.state == TrialState.COMPLETE
     done = trial_of(other, number)
@@ -239,7 +239,7 @@ def test_a_trial_that_starts_over_is_judged_by_where_it_is(url: str) -> None:
     # five others complete; at epoch 1 they are worse than this trial, at epoch 3 better
     for good in (0.81, 0.82, 0.83, 0.84, 0.85):
         run(opened, ScriptedRun(0.3, 0.4, good))
-    give_back(opened.storage, claimed)
+    release(opened.storage, claimed)
     script = ScriptedRun(0.5, 0.6, 0.1, 0.9)
     _, ending = run(opened, script)
     # the uninterrupted trial would be at epoch 3 when it is pruned (its best then is 0.6, the median best 0.83)

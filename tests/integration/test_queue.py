@@ -17,11 +17,11 @@ from optuna.trial import TrialState
 from gloss_tune.errors import LeaseLostError
 from gloss_tune.queue import claims as queue
 from gloss_tune.queue.budget import counts, create_study
-from gloss_tune.queue.claims import Claim, claim, forget_reports, give_back, renew
+from gloss_tune.queue.claims import Claim, claim, delete_reports, release, renew
 from gloss_tune.storage.connect import open_storage
 from gloss_tune.study.objective import Ending, ask, tell
 from gloss_tune.study.study import OpenStudy
-from tests.integration.studies import METRICS, age, contents, join, make, reap, trial_of
+from tests.integration.studies import METRICS, age, contents, expire, join, make, trial_of
 
 pytestmark = pytest.mark.prepared
 
@@ -159,7 +159,7 @@ def test_a_claim_touches_its_own_study_alone(storage_url: str) -> None:
     assert claim(one.storage, one.study_id, "w") is not None
     assert claim(one.storage, one.study_id, "w") is None
     age(one, 0, 100)
-    assert reap(two.storage, two.study_id, LEASE, 10) == []
+    assert expire(two.storage, two.study_id, LEASE, 10) == []
     assert (states(one), states(two)) == ("R", "WW")
 
 
@@ -171,15 +171,15 @@ def test_a_lease_is_judged_by_the_last_sign_of_life(storage_url: str) -> None:
     claimed = claim(opened.storage, opened.study_id, "a")
     assert claimed is not None
     age(opened, 0, LEASE - 5)
-    assert reap(other.storage, other.study_id, LEASE, 10) == []
+    assert expire(other.storage, other.study_id, LEASE, 10) == []
     assert renew(opened.storage, claimed)
     age(opened, 0, LEASE - 5)
-    assert reap(other.storage, other.study_id, LEASE, 10) == []
+    assert expire(other.storage, other.study_id, LEASE, 10) == []
     age(opened, 0, 10)
-    assert reap(other.storage, other.study_id, LEASE, 10) == [0]
+    assert expire(other.storage, other.study_id, LEASE, 10) == [0]
     assert states(opened) == "WWWW"
     assert trial_of(opened, 0).datetime_start is None
-    assert reap(other.storage, other.study_id, LEASE, 10) == []
+    assert expire(other.storage, other.study_id, LEASE, 10) == []
 
 
 def test_a_fresh_claim_after_a_reap_is_not_reaped_at_once(storage_url: str) -> None:
@@ -187,9 +187,9 @@ def test_a_fresh_claim_after_a_reap_is_not_reaped_at_once(storage_url: str) -> N
     opened, other = make(storage_url, trials=1), join(storage_url)
     claim(opened.storage, opened.study_id, "a")
     age(opened, 0, 1000)
-    assert reap(other.storage, other.study_id, LEASE, 10) == [0]
+    assert expire(other.storage, other.study_id, LEASE, 10) == [0]
     assert claim(other.storage, other.study_id, "b") is not None
-    assert reap(opened.storage, opened.study_id, LEASE, 10) == []
+    assert expire(opened.storage, opened.study_id, LEASE, 10) == []
 
 
 def test_the_databases_clock_decides_whatever_the_time_zones(
@@ -211,11 +211,11 @@ def test_the_databases_clock_decides_whatever_the_time_zones(
     request.addfinalizer(time.tzset)
     far = join(storage_url)
     claim(far.storage, far.study_id, "far")
-    assert reap(far.storage, far.study_id, LEASE, 10) == []
-    assert reap(opened.storage, opened.study_id, LEASE, 10) == []
+    assert expire(far.storage, far.study_id, LEASE, 10) == []
+    assert expire(opened.storage, opened.study_id, LEASE, 10) == []
     age(opened, 0, LEASE + 5)
     age(opened, 1, LEASE + 5)
-    assert sorted(reap(far.storage, far.study_id, LEASE, 10)) == [0, 1]
+    assert sorted(expire(far.storage, far.study_id, LEASE, 10)) == [0, 1]
 
 
 def test_parallel_reapers_requeue_each_trial_once(storage_url: str) -> None:
@@ -229,7 +229,7 @@ def test_parallel_reapers_requeue_each_trial_once(storage_url: str) -> None:
     def work(_: int) -> list[int]:
         mine = join(storage_url)
         start.wait()
-        found = reap(mine.storage, mine.study_id, LEASE, 10)
+        found = expire(mine.storage, mine.study_id, LEASE, 10)
         mine.storage.engine.dispose()
         return found
 
@@ -247,7 +247,7 @@ def test_a_requeued_trial_is_the_same_trial(storage_url: str) -> None:
     trial.report(0.5, step=1)
     trial.report(0.6, step=2)
     age(opened, 0, 100)
-    assert reap(other.storage, other.study_id, LEASE, 10) == [0]
+    assert expire(other.storage, other.study_id, LEASE, 10) == [0]
 
     again = claim(other.storage, other.study_id, "b")
     assert again is not None
@@ -268,7 +268,7 @@ def test_a_trial_given_back_waits_at_once(storage_url: str) -> None:
     claimed = claim(opened.storage, opened.study_id, "a")
     assert claimed is not None
     _, params = ask(opened, claimed)
-    assert give_back(opened.storage, claimed)
+    assert release(opened.storage, claimed)
     assert states(opened) == "WWWW"
     again = claim(other.storage, other.study_id, "b")
     assert again is not None
@@ -284,9 +284,9 @@ def test_a_finished_trial_cannot_be_given_back_renewed_or_reaped(storage_url: st
     trial.report(0.75, step=1)
     tell(opened, trial, claimed, COMPLETE, 1.0, {})
     age(opened, 0, 1000)
-    assert not give_back(opened.storage, claimed)
+    assert not release(opened.storage, claimed)
     assert not renew(opened.storage, claimed)
-    assert reap(opened.storage, opened.study_id, LEASE, 10) == []
+    assert expire(opened.storage, opened.study_id, LEASE, 10) == []
     assert states(opened) == "CWWW"
     assert trial_of(opened, 0).value == 0.75
 
@@ -298,7 +298,7 @@ def test_a_trial_that_loses_worker_after_worker_fails_with_its_history(storage_u
         assert claimed is not None
         assert (claimed.number, claimed.attempt) == (0, attempt)
         age(opened, 0, 100)
-        assert reap(opened.storage, opened.study_id, LEASE, 3) == [0]
+        assert expire(opened.storage, opened.study_id, LEASE, 3) == [0]
     failed = trial_of(opened, 0)
     assert failed.state == TrialState.FAIL
     assert "3 times" in failed.user_attrs["error"]
@@ -320,10 +320,10 @@ def test_an_orderly_stop_is_not_a_lost_worker(storage_url: str) -> None:
     for _ in range(5):
         claimed = claim(opened.storage, opened.study_id, "preempted")
         assert claimed is not None
-        assert give_back(opened.storage, claimed)
+        assert release(opened.storage, claimed)
     claim(opened.storage, opened.study_id, "killed")
     age(opened, 0, 100)
-    reap(opened.storage, opened.study_id, LEASE, 3)
+    expire(opened.storage, opened.study_id, LEASE, 3)
     assert states(opened) == "W"
 
 
@@ -338,7 +338,7 @@ def late_writes(opened: OpenStudy, trial: Any, claimed: Claim) -> dict[str, Any]
         "user attribute": lambda: trial.set_user_attr("metrics", {"late": 1}),
         "system attribute": lambda: storage.set_trial_system_attr(trial_id, "late", 1),
         "parameters": lambda: storage.set_params(trial_id, {"late": 0.5}, {"late": FloatDistribution(0, 1)}),
-        "forgetting": lambda: forget_reports(storage, claimed),
+        "forgetting": lambda: delete_reports(storage, claimed),
         "parameter": lambda: trial.suggest_float("late", 0, 1),
         "state": lambda: storage.set_trial_state_values(trial_id, TrialState.COMPLETE, [0.99]),
         "result": lambda: tell(opened, trial, claimed, Ending(TrialState.COMPLETE, 0.99), 1.0, {"late": 1}),
@@ -354,7 +354,7 @@ def test_a_worker_that_overslept_writes_nothing(storage_url: str, now: str) -> N
     trial, _ = ask(opened, claimed)
     trial.report(0.5, step=1)
     age(opened, 0, 100)
-    assert reap(other.storage, other.study_id, LEASE, 10) == [0]
+    assert expire(other.storage, other.study_id, LEASE, 10) == [0]
     if now != "waiting":
         again = claim(other.storage, other.study_id, "heir")
         assert again is not None
@@ -369,7 +369,7 @@ def test_a_worker_that_overslept_writes_nothing(storage_url: str, now: str) -> N
             write()
         assert contents(storage_url) == before, what
     assert not renew(opened.storage, claimed)
-    assert not give_back(opened.storage, claimed)
+    assert not release(opened.storage, claimed)
     assert contents(storage_url) == before
 
     if now == "running elsewhere":
@@ -391,7 +391,7 @@ def test_a_lease_lost_in_the_middle_of_telling_is_a_lost_lease(
 
     def sleep(*arguments: Any) -> None:
         age(other, 0, 100)
-        assert reap(other.storage, other.study_id, LEASE, 10) == [0]
+        assert expire(other.storage, other.study_id, LEASE, 10) == [0]
         if now == "finished elsewhere":
             assert finish(other, 0.6) == 0
 
@@ -407,7 +407,7 @@ def test_a_lease_lost_before_the_draw_draws_nothing(storage_url: str) -> None:
     claimed = claim(opened.storage, opened.study_id, "sleeper")
     assert claimed is not None
     age(opened, 0, 100)
-    assert reap(other.storage, other.study_id, LEASE, 10) == [0]
+    assert expire(other.storage, other.study_id, LEASE, 10) == [0]
     with pytest.raises(LeaseLostError):
         ask(opened, claimed)
     assert trial_of(other, 0).params == {}
@@ -524,7 +524,7 @@ def test_workers_in_parallel_draw_distinct_points_of_a_finite_space(storage_url:
 def test_a_worker_reads_all_but_the_rest_of_the_budget(storage_url: str) -> None:
     given = {"mask_ratio": 0.25, "lpa_iterations": 7, "temperature": 0.5, "learning_rate": 2e-5}
     opened, other = make(storage_url, trials=8, first_trials=["published", given]), join(storage_url)
-    opened.storage.leaves_out_unclaimed = True
+    opened.storage.claimed_only = True
 
     def seen() -> str:
         trials = opened.optuna_study().get_trials(deepcopy=False)
@@ -538,10 +538,10 @@ def test_a_worker_reads_all_but_the_rest_of_the_budget(storage_url: str) -> None
     for _ in range(3):
         finish(other, 0.5)
     assert seen() == "RCCC"
-    assert give_back(other.storage, first)
+    assert release(other.storage, first)
     assert seen() == "WCCC", "a trial that waits again is still there"
     fresh = join(storage_url)
-    fresh.storage.leaves_out_unclaimed = True
+    fresh.storage.claimed_only = True
     assert [t.state.name[0] for t in fresh.optuna_study().get_trials()] == list("WCCC")
     assert finish(other, 0.7) == 0
     assert finish(other, 0.8) == 4
@@ -550,13 +550,13 @@ def test_a_worker_reads_all_but_the_rest_of_the_budget(storage_url: str) -> None
         assert [(t.state.name[0], t.value) for t in trials] == [
             ("C", 0.7), ("C", 0.5), ("C", 0.5), ("C", 0.5), ("C", 0.8),
         ]  # fmt: skip
-    opened.storage.leaves_out_unclaimed = False
+    opened.storage.claimed_only = False
     assert seen() == "CCCCCWWW"
 
 
 def test_a_pruner_reads_no_more_than_the_state_of_unfinished_trials(storage_url: str) -> None:
     opened, other = make(storage_url, trials=6, first_trials=["published"]), join(storage_url)
-    opened.storage.leaves_out_unclaimed = True
+    opened.storage.claimed_only = True
     study = opened.optuna_study()
     first = claim(other.storage, other.study_id, "a")
     assert first is not None
@@ -574,7 +574,7 @@ def test_a_pruner_reads_no_more_than_the_state_of_unfinished_trials(storage_url:
     assert not seen[0].intermediate_values
     # a draw in the same process then reads them whole, among them what was requeued and what ended meanwhile
     assert study.get_trials(deepcopy=False)[0].params == params
-    assert give_back(other.storage, running)
+    assert release(other.storage, running)
     with opened.storage.finished_only():
         assert study.get_trials(deepcopy=False)[2].state == TrialState.WAITING
     tell(other, trial, first, COMPLETE, 1.0, {})

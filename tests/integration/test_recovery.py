@@ -24,8 +24,8 @@ from gloss_tune.errors import GlossTuneError, InputError, LeaseLostError
 from gloss_tune.finetune.rehearsal import Rehearsal
 from gloss_tune.processes import this_process
 from gloss_tune.queue import claims as queue
-from gloss_tune.queue.claims import Claim, claim, give_back, renew
-from gloss_tune.queue.heartbeats import Beat, WorkerEntry, beat, present, sign_in
+from gloss_tune.queue.claims import Claim, claim, release, renew
+from gloss_tune.queue.heartbeats import Heartbeat, WorkerEntry, live_workers, register_worker, send_heartbeat
 from gloss_tune.queue.recovery import requeue_failed
 from gloss_tune.signals import StopFlag
 from gloss_tune.storage import schema
@@ -70,7 +70,7 @@ def states(opened: OpenStudy) -> str:
 def signed_in(opened: OpenStudy, worker: str, pid: int, machine: str | None = None) -> None:
     me = this_process()
     entry = WorkerEntry(worker, me.host, pid, "cpu", machine=me.machine if machine is None else machine)
-    sign_in(opened.storage, opened.study_id, entry)
+    register_worker(opened.storage, opened.study_id, entry)
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def test_a_worker_whose_process_ended_here_is_not_waited_for(storage_url: str, d
         signed_in(opened, worker, pid)
     assert join(storage_url).requeue_lost().requeued == [1]
     assert states(opened) == "RWWW"
-    assert [worker.id for worker in present(opened.storage, opened.study_id, 3600)] == ["alive"]
+    assert [worker.id for worker in live_workers(opened.storage, opened.study_id, 3600)] == ["alive"]
     assert trial_of(opened, 1).user_attrs["lost_workers"] == 1
     assert opened.requeue_lost().requeued == []
 
@@ -162,7 +162,7 @@ def lose_next_answer(storage: SharedStorage, monkeypatch: pytest.MonkeyPatch) ->
             raise OperationalError("COMMIT", {}, Exception("server closed the connection unexpectedly"))
 
     monkeypatch.setattr(sqlalchemy.orm.Session, "commit", commit)
-    storage.be_patient(30.0, lambda: False, lease=2.0)
+    storage.retry_for(30.0, lambda: False, lease=2.0)
     return left
 
 
@@ -200,7 +200,7 @@ def test_a_worker_that_gave_its_trial_back_cannot_write_to_it(storage_url: str) 
     """Its shutdown requeues from another thread, while it may be about to draw."""
     opened, other = make(storage_url), join(storage_url)
     claimed = take(opened)
-    assert give_back(opened.storage, claimed)
+    assert release(opened.storage, claimed)
     heir = take(other)
     assert heir.number == claimed.number
     with pytest.raises(LeaseLostError):
@@ -345,10 +345,10 @@ def test_a_study_with_nothing_left_to_start_is_finished_and_not_stopped(storage_
 # ── beats ──
 
 
-def beat_of(opened: OpenStudy, worker: str, claimed: Claim | None = None) -> Beat:
+def beat_of(opened: OpenStudy, worker: str, claimed: Claim | None = None) -> Heartbeat:
     me = this_process()
     entry = WorkerEntry(worker, me.host, me.pid, "cpu", machine=me.machine)
-    return beat(opened.storage, opened.study_id, entry, claimed, opened.spec.lease)
+    return send_heartbeat(opened.storage, opened.study_id, entry, claimed, opened.spec.lease)
 
 
 def test_a_beat_renews_lease_and_entry_and_looks_around(storage_url: str) -> None:
@@ -363,7 +363,7 @@ def test_a_beat_renews_lease_and_entry_and_looks_around(storage_url: str) -> Non
     assert not beat_of(other, "you", theirs).holds
     heard = beat_of(opened, "me", mine)
     assert (heard.holds, heard.others_silent) == (True, False)
-    assert [worker.id for worker in heard.roster] == ["me", "you"]
+    assert [worker.id for worker in heard.registry] == ["me", "you"]
     assert 0.0 <= heard.silence < 30
 
 
@@ -386,7 +386,7 @@ def test_who_slept_lets_the_others_wake_up(storage_url: str) -> None:
     take(join(storage_url), "sleeps too")
     me = this_process()
     keeper = LeaseKeeper(opened, WorkerEntry("me", me.host, me.pid, "cpu", machine=me.machine))
-    sign_in(opened.storage, opened.study_id, keeper._entry)
+    register_worker(opened.storage, opened.study_id, keeper._entry)
     asleep(opened, 1000)
     keeper._beat()
     assert states(opened) == "RWWW"
@@ -480,7 +480,7 @@ def test_an_unreadable_entry_in_the_roster_stops_nobody(url: str, entry: str) ->
         later = json.dumps({**json.loads(row.value_json), "new_in_a_later_release": 1})
         row.value_json = later
         session.add(attribute(study_id=opened.study_id, key="gloss_tune:at_work:bad", value_json=entry))
-    assert [worker.id for worker in present(opened.storage, opened.study_id, 60)] == ["good"]
+    assert [worker.id for worker in live_workers(opened.storage, opened.study_id, 60)] == ["good"]
     assert opened.requeue_lost().requeued == []
     assert status(opened)["workers"][0]["id"] == "good"
 

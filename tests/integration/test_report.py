@@ -48,7 +48,7 @@ def searched(url: str) -> OpenStudy:
     opened = make(url, trials=8, train={"epochs": 4}, seed=1)
     for value in GOOD:
         run(opened, value - 0.2, value - 0.1, value, value, seconds=40.0)
-    opened.storage.let_go(0)
+    opened.storage.forget_claim(0)
     run(opened, 0.1, 0.1, 0.1, 0.1, seconds=20.0, worker="w-2")
     run(opened, 0.5, NonFiniteLossError(HOSTILE), seconds=5.0, worker="w-2")
     return join(url)

@@ -15,7 +15,7 @@ from gloss_tune.confirm.export import exported_trial as export
 from gloss_tune.errors import GlossTuneError
 from gloss_tune.finetune.config import EpochReport
 from gloss_tune.queue.claims import claim
-from gloss_tune.queue.heartbeats import WorkerEntry, sign_in
+from gloss_tune.queue.heartbeats import WorkerEntry, register_worker
 from gloss_tune.spec.build import build_spec
 from gloss_tune.study import results
 from gloss_tune.study.objective import Ending, ask, tell
@@ -245,7 +245,7 @@ def test_the_time_to_go_follows_from_the_pace_and_the_workers(storage_url: str) 
     end(opened, TrialState.FAIL)
     assert status(opened)["seconds_to_go"] is None  # there is a pace, and nobody to keep it
     for name in ("a", "b"):
-        sign_in(opened.storage, opened.study_id, WorkerEntry(name, "host", 1, "cpu"))
+        register_worker(opened.storage, opened.study_id, WorkerEntry(name, "host", 1, "cpu"))
     assert status(opened)["seconds_to_go"] == 2.0 * 4 / 2
 
 

@@ -57,7 +57,7 @@ FOREIGN = {
     ],
     "two heads": [ALEMBIC, "INSERT INTO alembic_version VALUES ('abc'), ('def')"],
     "other columns": ["CREATE TABLE alembic_version (number INT)", "INSERT INTO alembic_version VALUES (1)"],
-    "tables of the same name": ["CREATE TABLE studies (patient INT)", "CREATE TABLE trials (id INT)"],
+    "tables of the same name": ["CREATE TABLE studies (retried INT)", "CREATE TABLE trials (id INT)"],
     "one table of the same name": ["CREATE TABLE trials (id INT)"],
     "revision and tables of the same name": [
         ALEMBIC,
@@ -359,7 +359,7 @@ def test_a_database_that_plain_optuna_made_is_used(storage_url: str) -> None:
     assert make(storage_url).name == "study"
 
 
-# ── patience ──
+# ── retries ──
 
 
 def test_a_locked_sqlite_is_waited_for(tmp_path: Path) -> None:
@@ -414,7 +414,7 @@ def test_a_connection_that_broke_while_it_was_idle_is_replaced(
 
 def test_a_worker_waits_out_a_connection_that_broke_in_use(postgres_url: str) -> None:
     opened = make(postgres_url)
-    opened.storage.be_patient(30.0, lambda: False, lease=60.0)
+    opened.storage.retry_for(30.0, lambda: False, lease=60.0)
     assert counts(opened.storage, opened.study_id)
     break_connections(postgres_url)
     assert claim(opened.storage, opened.study_id, "w") is not None

@@ -7,7 +7,7 @@ import random
 import pytest
 from optuna.trial import TrialState
 
-from gloss_tune.queue.claims import claim, finish, give_back
+from gloss_tune.queue.claims import claim, finish, release
 from gloss_tune.storage.trial_states import Standing, best_complete, standings
 from tests.integration.studies import make
 
@@ -24,7 +24,7 @@ def test_standings_agree_with_the_history(storage_url: str) -> None:
     for _ in range(2):
         returned = claim(opened.storage, opened.study_id, "w")
         assert returned is not None
-        give_back(opened.storage, returned)
+        release(opened.storage, returned)
     claim(opened.storage, opened.study_id, "w")
     history = opened.optuna_study().get_trials(deepcopy=False)
     found = standings(opened.storage, opened.study_id, range(2000))

@@ -189,10 +189,10 @@ def test_a_worker_that_lost_its_trial_drops_it_and_goes_on(
 
     def oversleep(epoch: int) -> None:
         if not taken and epoch == 2:
-            from tests.integration.studies import reap
+            from tests.integration.studies import expire
 
             age(other, 0, 100)
-            assert reap(other.storage, other.study_id, 30, 10) == [0]
+            assert expire(other.storage, other.study_id, 30, 10) == [0]
             heir = claim(other.storage, other.study_id, "heir")
             assert heir is not None
             taken.append(heir.number)

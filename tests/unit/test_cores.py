@@ -33,7 +33,7 @@ def test_workers_share_the_cores(workers: int, threads: int) -> None:
 def test_a_number_that_was_asked_for_never_changes(monkeypatch: pytest.MonkeyPatch) -> None:
     share = CoreShare("cpu", 3)
     monkeypatch.setattr(os, "getloadavg", lambda: (8.0, 0.0, 0.0), raising=False)
-    share.look_at_load(1)
+    share.check_load(1)
     assert [share.share_cores(workers) for workers in (1, 4)] == [3, 3]
     assert torch.get_num_threads() == 3
 
@@ -43,12 +43,12 @@ def test_busy_cores_are_left_alone_but_our_own_load_is_not_that_of_others(
 ) -> None:
     share = CoreShare("cpu", None)
     monkeypatch.setattr(os, "getloadavg", lambda: (6.0, 0.0, 0.0), raising=False)
-    share.look_at_load(2)
+    share.check_load(2)
     assert share.share_cores(2) == 1, "six of eight cores are others'"
-    share.look_at_load(2)
+    share.check_load(2)
     assert share.share_cores(2) == 2, "two of the load are our own now"
     monkeypatch.setattr(os, "getloadavg", lambda: (100.0, 0.0, 0.0), raising=False)
-    share.look_at_load(2)
+    share.check_load(2)
     assert share.share_cores(2) == 1
 
 
@@ -68,7 +68,7 @@ def test_a_container_has_its_share_however_busy_the_rest_of_the_machine_is(
     for load, threads in ((50.0, 4), (61.0, 3), (90.0, 1)):
         monkeypatch.setattr(os, "getloadavg", lambda load=load: (load, 0.0, 0.0), raising=False)
         share = CoreShare("cpu", None)
-        share.look_at_load(1)
+        share.check_load(1)
         assert share.share_cores(1) == threads
 
 

@@ -137,7 +137,7 @@ class TrialCheckpoint:
         return [file for file in trial_files(self._folder) if file.number == self._number]
 
 
-def delete_left_overs(artifacts: Path, opened: OpenStudy) -> None:
+def prune_checkpoints(artifacts: Path, opened: OpenStudy) -> None:
     """Remove the checkpoints that nobody will read, whoever left them behind. Any worker may do it at any time.
 
     These are checkpoints of trials that have ended, such as one that was given up after its worker was lost, those

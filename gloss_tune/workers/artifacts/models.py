@@ -66,14 +66,14 @@ def keep_model(
         logger.warning("Trial %d: its model could not be kept (%s).", claimed.number, error)
 
 
-def drop_model(opened: OpenStudy, artifacts: Path, claimed: Claim) -> None:
+def delete_model(opened: OpenStudy, artifacts: Path, claimed: Claim) -> None:
     """Remove what this attempt wrote: its lease was lost, and its result does not count."""
     target = _folder(opened, artifacts, claimed.number)
     if _attempt_in(target) == claimed.attempt:
-        _take_away(target, claimed.attempt)
+        _remove_model(target, claimed.attempt)
 
 
-def forget_worse(opened: OpenStudy, artifacts: Path) -> None:
+def prune_models(opened: OpenStudy, artifacts: Path) -> None:
     """Remove the models of finished trials that are not among the K best, and what killed workers left unfinished.
 
     Any worker may call it at any time, also several at once. A trial that has not finished keeps its model: the
@@ -96,7 +96,7 @@ def forget_worse(opened: OpenStudy, artifacts: Path) -> None:
             attempt = _attempt_in(file.path)
             counts = file.number in best and attempt == standing.attempt
             if attempt is not None and not counts:
-                _take_away(file.path, attempt)
+                _remove_model(file.path, attempt)
 
 
 def _is_among_the_best(opened: OpenStudy, claimed: Claim, ending: Ending) -> bool:
@@ -160,10 +160,10 @@ def _make_room(target: Path, attempt: int) -> None:
         return
     if there > attempt:
         raise FileExistsError(errno.EEXIST, "a later attempt has written one")
-    _take_away(target, there)
+    _remove_model(target, there)
 
 
-def _take_away(target: Path, attempt: int) -> None:
+def _remove_model(target: Path, attempt: int) -> None:
     """Remove one attempt's model, in one step for all who look."""
     aside = part_beside(target, f".attempt-{attempt}")
     try:

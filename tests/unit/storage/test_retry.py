@@ -19,7 +19,7 @@ from sqlalchemy.exc import (
 )
 
 from gloss_tune.errors import StorageLostError
-from gloss_tune.storage.retry import Patience, outage, patient
+from gloss_tune.storage.retry import Retry, outage, retried
 
 
 def away(reason: str = "server closed the connection") -> OperationalError:
@@ -41,8 +41,8 @@ class Flaky:
         return "answer"
 
 
-def patience(seconds: float = 30.0, must_leave: Callable[[], bool] = lambda: False) -> Patience:
-    return Patience("sqlite:///x.db", seconds, must_leave)
+def retry(seconds: float = 30.0, must_leave: Callable[[], bool] = lambda: False) -> Retry:
+    return Retry("sqlite:///x.db", seconds, must_leave)
 
 
 @pytest.fixture(autouse=True)
@@ -58,7 +58,7 @@ def said(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> p
 
 
 def test_it_repeats_until_there_is_an_answer_and_says_so_once(said: pytest.LogCaptureFixture) -> None:
-    operation, waiting = Flaky(4), patience()
+    operation, waiting = Flaky(4), retry()
     assert waiting(operation) == "answer"
     assert operation.calls == 5
     assert [record.message for record in said.records] == [
@@ -67,15 +67,15 @@ def test_it_repeats_until_there_is_an_answer_and_says_so_once(said: pytest.LogCa
     ]
 
 
-def test_without_patience_the_first_error_is_raised() -> None:
+def test_without_retries_the_first_error_is_raised() -> None:
     operation = Flaky(1)
     with pytest.raises(OperationalError):
-        patience(0.0)(operation)
+        retry(0.0)(operation)
     assert operation.calls == 1
 
 
 def test_it_gives_up_after_its_time_and_then_waits_no_more() -> None:
-    waiting = patience(0.05)
+    waiting = retry(0.05)
     with pytest.raises(
         StorageLostError, match=r"has not answered for .* s \(server closed the connection\)"
     ) as got:
@@ -88,7 +88,7 @@ def test_it_gives_up_after_its_time_and_then_waits_no_more() -> None:
 
 
 def test_after_an_answer_it_is_patient_again() -> None:
-    waiting = patience(0.05)
+    waiting = retry(0.05)
     with pytest.raises(StorageLostError):
         waiting(Flaky(10_000))
     waiting(Flaky(0))
@@ -100,7 +100,7 @@ def test_a_worker_that_must_leave_waits_no_longer() -> None:
     threading.Timer(0.1, leave.set).start()
     started = time.monotonic()
     with pytest.raises(StorageLostError):
-        patience(60.0, leave.is_set)(Flaky(10**9))
+        retry(60.0, leave.is_set)(Flaky(10**9))
     assert time.monotonic() - started < 20
 
 
@@ -117,13 +117,13 @@ def test_a_worker_that_must_leave_waits_no_longer() -> None:
 def test_other_errors_are_raised_at_once(error: Callable[[], Exception]) -> None:
     operation = Flaky(1, error)
     with pytest.raises(type(error())):
-        patience()(operation)
+        retry()(operation)
     assert operation.calls == 1
 
 
 def test_only_the_outermost_call_repeats() -> None:
     """A transaction that is part of a larger one cannot be repeated by itself."""
-    waiting, inner, outer_calls = patience(), Flaky(1), []
+    waiting, inner, outer_calls = retry(), Flaky(1), []
 
     def outer() -> str:
         outer_calls.append(1)
@@ -134,7 +134,7 @@ def test_only_the_outermost_call_repeats() -> None:
 
 
 def test_threads_wait_each_for_itself() -> None:
-    waiting, results = patience(), []
+    waiting, results = retry(), []
     threads = [threading.Thread(target=lambda: results.append(waiting(Flaky(3)))) for _ in range(8)]
     for thread in threads:
         thread.start()
@@ -146,10 +146,10 @@ def test_threads_wait_each_for_itself() -> None:
 def test_a_method_waits_as_its_storage_does() -> None:
     class Storage:
         def __init__(self) -> None:
-            self.patience = patience()
+            self.retry = retry()
             self.operation = Flaky(2)
 
-        @patient
+        @retried
         def read(self, suffix: str, *, times: int) -> str:
             """Documented."""
             return self.operation() + suffix * times
