@@ -1,5 +1,6 @@
 # Everything here runs in .venv, which `make setup` builds once; the other targets call it themselves.
 # To choose the interpreter: make setup PYTHON=python3.12      To pass on to pytest: make test ARGS="-k losses"
+# The slow tests too, as in CI: make test ARGS=--slow
 
 PYTHON ?= python3
 JOBS   ?= 3
