@@ -14,6 +14,7 @@
     ├── LeaseLostError                a trial belongs to another worker by now
     ├── StorageLostError              the storage stayed away for longer than anyone waits
     ├── StudyStoppedError             too many trials of a study have failed
+    ├── WorkLeftError                 the workers left a study before its end, as they were asked to
     ├── CheckpointError               a checkpoint cannot be read; its trial starts over
     ├── DeviceSilentError             a device's driver does not answer
     └── StartAbandonedError           a group is told to stop while it starts a worker
@@ -108,6 +109,19 @@ class StorageLostError(GlossTuneError):
 
 class StudyStoppedError(GlossTuneError):
     """Too many trials of the study have failed; no further one starts."""
+
+
+class WorkLeftError(GlossTuneError):
+    """The workers left a study before its end, as a signal or a person asked; they have said so.
+
+    Args:
+        study: its name.
+        exit_code: tells how they were asked.
+    """
+
+    def __init__(self, study: str, exit_code: int) -> None:
+        self.exit_code = exit_code
+        super().__init__(f"The workers left study {study!r} before its end; repeat the command to go on")
 
 
 class CheckpointError(GlossTuneError):

@@ -31,7 +31,7 @@ from gloss_tune.cli.run import run
 from gloss_tune.cli.status import status
 from gloss_tune.cli.trials import trials
 from gloss_tune.cli.worker import worker
-from gloss_tune.errors import GlossTuneError
+from gloss_tune.errors import GlossTuneError, WorkLeftError
 from gloss_tune.logging import configure, redact
 
 __all__ = ["app", "main"]
@@ -73,6 +73,8 @@ def main() -> None:
     """The entry point: errors raised on purpose end with their message and exit code, without a traceback."""
     try:
         app()
+    except WorkLeftError as error:  # the workers have said why
+        sys.exit(error.exit_code)
     except GlossTuneError as error:
         _complain(str(error))
         sys.exit(error.exit_code)

@@ -17,6 +17,7 @@ from gloss_tune.cli.options import (
     DataDir,
     Device,
     Storage,
+    Test,
     Threads,
     emit,
     to_json,
@@ -31,16 +32,6 @@ class CompareFormat(str, Enum):
     table = "table"
     json = "json"
     csv = "csv"
-
-
-Test = Annotated[
-    bool,
-    typer.Option(
-        "--test",
-        help="Train each study's setting again, with as many seeds as its confirmation, and compare on the test "
-        "documents as well. Do this once, at the end: the models are kept, and a repeat only reads their results.",
-    ),
-]
 
 
 def compare(
@@ -72,32 +63,19 @@ def compare(
     """
     from gloss_tune.confirm.compare import compare as compare_studies
     from gloss_tune.confirm.compare import read_for_comparison
-    from gloss_tune.errors import Interrupted
     from gloss_tune.logging import logger
-    from gloss_tune.retrain.final_test import final_test
+    from gloss_tune.retrain.final_test import read_with_test
     from gloss_tune.signals import stop_on_signal
     from gloss_tune.study.study import open_study, searches
-    from gloss_tune.workers.artifacts.store import artifacts_folder
+    from gloss_tune.workers.options import worker_options
 
     names = list(dict.fromkeys(studies or searches(storage)))
-    found = [read_for_comparison(open_study(storage, name, read_only=True)) for name in names]
+    opened = [open_study(storage, name, read_only=True) for name in names]
+    found = [read_for_comparison(study) for study in opened]  # a wrong one is told before hours of training
     if test:
-        folder = artifacts_folder(storage, artifacts)
+        options = worker_options(storage, artifacts, device=device, threads=threads, data_dir=data_dir)
         with stop_on_signal(last=True) as stop:
-            try:
-                found = [
-                    read_for_comparison(
-                        study.opened,
-                        final_test(
-                            study.opened, folder, max(len(study.val), 2), stop,
-                            device=device, threads=threads, data_dir=data_dir,
-                        ),
-                    )
-                    for study in found
-                ]  # fmt: skip
-            except Interrupted as error:
-                logger.info("%s.", error)
-                raise typer.Exit(stop.exit_code) from None
+            found = [read_with_test(study, options, stop) for study in opened]
     compared = compare_studies(found)
     for group in compared["groups"]:
         for line in group["unequal"]:

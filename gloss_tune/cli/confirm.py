@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gloss_tune.cli.launch import Devices, PerDevice, Workers
 from gloss_tune.cli.options import (
     DEFAULT_STORAGE,
     Artifacts,
@@ -22,8 +21,7 @@ from gloss_tune.cli.options import (
     to_json,
 )
 from gloss_tune.cli.tables import print_table, shown
-from gloss_tune.cli.worker import Grace, Track, worker_options
-from gloss_tune.launch.group import group, work_to_end
+from gloss_tune.cli.worker_options import Devices, Grace, PerDevice, Track, Workers
 from gloss_tune.wording import count
 
 if TYPE_CHECKING:
@@ -76,32 +74,30 @@ def confirm(
     """
     from gloss_tune.confirm.confirmation import confirm as queue
     from gloss_tune.confirm.confirmation import ranking
-    from gloss_tune.launch.density import parse_per_device
+    from gloss_tune.launch.group import choose_workers, finish_study
     from gloss_tune.signals import stop_on_signal
-    from gloss_tune.study.status import trial_counts
     from gloss_tune.study.study import open_study
+    from gloss_tune.workers.options import worker_options
 
-    each = parse_per_device(per_device, workers)
+    options = worker_options(storage, artifacts, threads=threads, data_dir=data_dir, grace=grace, track=track)
     with stop_on_signal(last=True) as stop:
         opened = open_study(storage, study)
         # before anything is written: a device that is not there is wrong input
-        devices, density = (
-            ([], None) if queue_only else group(device, workers, each, opened.spec.rehearse, threads)
+        group = choose_workers(
+            "cpu" if queue_only else device,
+            workers,
+            per_device,
+            rehearsal=opened.spec.rehearse,
+            threads=threads,
         )
         queued = queue(opened, top, seeds)
         _say(_what_was_queued(queued, top, seeds))
-        now = trial_counts(queued.study)
         if queue_only:
             _say(
                 f"Next: 'gloss-tune launch --study {queued.study.name}', then 'gloss-tune confirm' for the result."
             )
-        elif now["waiting"] or now["running"]:
-            options = worker_options(
-                storage, artifacts, threads=threads, data_dir=data_dir, grace=grace, track=track
-            )
-            code = work_to_end(queued.study, storage, options, devices, density, stop)
-            if code:
-                raise typer.Exit(code)
+        else:
+            finish_study(queued.study, storage, options, group, stop)
     ranked = ranking(queued.study)
     assert ranked is not None
     emit(to_json(ranked)) if format is Format.json else _print(ranked)

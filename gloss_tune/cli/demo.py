@@ -5,11 +5,10 @@ from __future__ import annotations
 import itertools
 import time
 
-from gloss_tune.cli.export import ExportFormat, render
+from gloss_tune.cli.export_formats import ExportFormat, render
 from gloss_tune.cli.options import Storage, emit
-from gloss_tune.cli.run import run_study
 from gloss_tune.cli.spec_options import resolve
-from gloss_tune.cli.worker import worker_options
+from gloss_tune.cli.tables import print_trials
 
 
 def demo(storage: Storage = "sqlite:///gloss-tune-demo.db") -> None:
@@ -17,11 +16,13 @@ def demo(storage: Storage = "sqlite:///gloss-tune-demo.db") -> None:
 
     Takes under two minutes on two cores and needs no network. Each call makes a new study.
     """
-    from gloss_tune.cli.trials import print_trials
+    from gloss_tune.confirm.export import export
+    from gloss_tune.launch.group import choose_workers, run_study
     from gloss_tune.logging import logger
+    from gloss_tune.signals import stop_on_signal
     from gloss_tune.storage.connect import open_storage
     from gloss_tune.study.status import trials as read_trials
-    from gloss_tune.study.study import open_study
+    from gloss_tune.workers.options import worker_options
 
     start = time.monotonic()
     spec = resolve("demo", {}, [])
@@ -32,11 +33,11 @@ def demo(storage: Storage = "sqlite:///gloss-tune-demo.db") -> None:
     logger.info(
         "Study %r: %d trials of %s on %r with %s.", name, spec.trials, spec.loss, spec.dataset, spec.model
     )
-    exported = run_study(spec, storage, name, worker_options(storage, None), "cpu")
-    opened = open_study(storage, name, read_only=True)
+    with stop_on_signal(last=True) as stop:
+        opened = run_study(spec, storage, name, worker_options(storage), choose_workers("cpu"), stop)
     print_trials(read_trials(opened))
     emit("")
-    emit(render(exported, ExportFormat.json))
+    emit(render(export(opened), ExportFormat.json))
     logger.info("Done in %.0f s. Next:", time.monotonic() - start)
     for command in ("status", "export --format args", "dashboard"):
         logger.info("  gloss-tune %s --storage %s --study %s", command, storage, name)

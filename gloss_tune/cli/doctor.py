@@ -22,7 +22,6 @@ from gloss_tune.cli.options import (
     emit,
     to_json,
 )
-from gloss_tune.cli.worker import worker_options
 from gloss_tune.wording import count, duration
 
 if TYPE_CHECKING:
@@ -52,6 +51,7 @@ def doctor(
 
     from gloss_tune.doctor.examination import examine
     from gloss_tune.logging import configure
+    from gloss_tune.workers.options import worker_options
 
     configure(logging.WARNING)  # the list says it all
     as_table = format is Format.table

@@ -2,44 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
-
 import typer
 
 from gloss_tune.cli.options import DEFAULT_STORAGE, Artifacts, DataDir, Force, Storage, Study, Threads
-from gloss_tune.cli.worker import Grace, MaxTrials, Timeout, Track, worker_options
-from gloss_tune.launch.group import group
-
-if TYPE_CHECKING:
-    pass
-
-Workers = Annotated[
-    int | None,
-    typer.Option(
-        "--workers",
-        min=1,
-        metavar="N",
-        help="How many workers; by default one on each CUDA device, else one.",
-    ),
-]
-PerDevice = Annotated[
-    str | None,
-    typer.Option(
-        "--workers-per-device",
-        metavar="K|auto",
-        help="How many workers on each device, instead of --workers; auto measures how many its memory holds and the "
-        "cores feed: one on each device until the first trial has told what it takes, then all.",
-    ),
-]
-Devices = Annotated[
-    str,
-    typer.Option(
-        "--device",
-        metavar="auto|cpu|cuda:N,…",
-        help="What to compute on: all CUDA devices or else the CPU (auto), or names with commas between. "
-        "Workers take them in turn.",
-    ),
-]
+from gloss_tune.cli.worker_options import Devices, Grace, MaxTrials, PerDevice, Timeout, Track, Workers
 
 
 def launch(
@@ -63,13 +29,11 @@ def launch(
     SIGTERM or Ctrl-C lets all finish their epoch, a second stops them at once. --max-trials counts for each worker.
     Example: gloss-tune launch --workers 4 --storage sqlite:///gloss-tune.db
     """
-    from gloss_tune.launch.density import parse_per_device
-    from gloss_tune.launch.starter import Starter
-    from gloss_tune.launch.supervisor import supervise
+    from gloss_tune.launch.group import choose_workers, work_to_end
     from gloss_tune.signals import stop_on_signal
     from gloss_tune.study.study import open_study
+    from gloss_tune.workers.options import worker_options
 
-    each = parse_per_device(per_device, workers)
     with stop_on_signal(last=True) as stop:
         opened = open_study(storage, study)
         options = worker_options(
@@ -82,7 +46,6 @@ def launch(
             grace=grace,
             track=track,
         )
-        devices, density = group(device, workers, each, opened.spec.rehearse, threads)
-        starter = Starter(storage, opened.spec.rehearse, lambda: stop.signum is not None)
-        code = supervise(opened, storage, starter, devices, options, stop, density)
+        group = choose_workers(device, workers, per_device, rehearsal=opened.spec.rehearse, threads=threads)
+        code = work_to_end(opened, storage, options, group, stop, supervised=True)
     raise typer.Exit(code)

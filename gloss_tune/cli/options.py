@@ -102,6 +102,14 @@ Force = Annotated[
         help="Use an SQLite storage on a network file system all the same; safe from one machine only.",
     ),
 ]
+Test = Annotated[
+    bool,
+    typer.Option(
+        "--test",
+        help="Train each study's setting again, with as many seeds as its confirmation, and compare on the test "
+        "documents as well. Do this once, at the end: the models are kept, and a repeat only reads their results.",
+    ),
+]
 OutputFormat = Annotated[Format, typer.Option("--format", help="How to print the data.")]
 
 

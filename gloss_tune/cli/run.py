@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from gloss_tune.cli import spec_options
-from gloss_tune.cli.export import ExportFormat, ExportFormatOption, render
-from gloss_tune.cli.launch import Devices, PerDevice, Workers
+from gloss_tune.cli.export_formats import ExportFormat, ExportFormatOption, render
 from gloss_tune.cli.options import DEFAULT_STORAGE, Artifacts, DataDir, Force, Storage, Study, Threads, emit
-from gloss_tune.cli.worker import Grace, Track, worker_options
-from gloss_tune.launch.group import group, work_to_end
-
-if TYPE_CHECKING:
-    from gloss_tune.workers.worker import WorkerOptions
+from gloss_tune.cli.worker_options import Devices, Grace, PerDevice, Track, Workers
 
 
 def run(
@@ -65,32 +60,14 @@ def run(
     Example: gloss-tune run --dataset mr --trials 12 --max-train-docs 1600 --output best.json
     """
     flags = spec_options.to_flags(locals())
+    from gloss_tune.confirm.export import export as read_export
+    from gloss_tune.launch.group import choose_workers, run_study
+    from gloss_tune.signals import stop_on_signal
+    from gloss_tune.workers.options import worker_options
+
     resolved = spec_options.resolve(spec, flags, assignments or [])
     options = worker_options(storage, artifacts, threads=threads, data_dir=data_dir, grace=grace, track=track)
-    exported = run_study(resolved, storage, study, options, device, workers, per_device)
-    emit(render(exported, format), output)
-
-
-def run_study(
-    spec: Any,
-    storage: str,
-    study: str | None,
-    options: WorkerOptions,
-    device: str = "auto",
-    workers: int | None = 1,
-    per_device: str | None = None,
-) -> dict[str, Any]:
-    """Create the study or find it, run it to its end, and return its export."""
-    from gloss_tune.confirm.export import export
-    from gloss_tune.launch.density import parse_per_device
-    from gloss_tune.signals import stop_on_signal
-    from gloss_tune.study.create import create
-
-    each = parse_per_device(per_device, workers)
     with stop_on_signal(last=True) as stop:
-        devices, density = group(device, workers, each, spec.rehearse, options.threads)
-        opened = create(spec, storage, study, data_dir=options.data_dir).study
-        code = work_to_end(opened, storage, options, devices, density, stop)
-        if code:
-            raise typer.Exit(code)
-    return export(opened)
+        group = choose_workers(device, workers, per_device, rehearsal=resolved.rehearse, threads=threads)
+        opened = run_study(resolved, storage, study, options, group, stop, data_dir=data_dir)
+    emit(render(read_export(opened), format), output)

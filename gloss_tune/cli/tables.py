@@ -27,6 +27,30 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: st
     Console(file=sys.stdout, width=width, highlight=False, soft_wrap=False).print(table)
 
 
+def print_trials(rows: list[dict[str, Any]]) -> None:
+    """One line per trial on stdout."""
+    names = list(dict.fromkeys(name for row in rows for name in row["params"]))
+    columns = ["trial", "state", "value", *names, "epochs", "seconds", "attempts", "error"]
+    if not any(row["error"] for row in rows):
+        columns.pop()
+    print_table(
+        columns,
+        (
+            [
+                row["number"],
+                row["state"],
+                row["value"],
+                *(row["params"].get(name) for name in names),
+                row["epochs"] or None,
+                row["seconds"],
+                row["attempts"],
+                *([row["error"]] if columns[-1] == "error" else []),
+            ]
+            for row in rows
+        ),
+    )
+
+
 def shown(value: Any) -> str:
     """A value in a table: four significant digits, a dash for nothing."""
     if value is None:

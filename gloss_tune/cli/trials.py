@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from gloss_tune.cli.options import DEFAULT_STORAGE, Storage, Study, emit, rows_to_json
-from gloss_tune.cli.tables import print_table
+from gloss_tune.cli.tables import print_trials
 
 
 class TrialsFormat(str, Enum):
@@ -71,30 +71,6 @@ def trials(
         print_trials(rows)
     else:
         _write_flat(rows, format, output)
-
-
-def print_trials(rows: list[dict[str, Any]]) -> None:
-    """One line per trial on stdout."""
-    names = list(dict.fromkeys(name for row in rows for name in row["params"]))
-    columns = ["trial", "state", "value", *names, "epochs", "seconds", "attempts", "error"]
-    if not any(row["error"] for row in rows):
-        columns.pop()
-    print_table(
-        columns,
-        (
-            [
-                row["number"],
-                row["state"],
-                row["value"],
-                *(row["params"].get(name) for name in names),
-                row["epochs"] or None,
-                row["seconds"],
-                row["attempts"],
-                *([row["error"]] if columns[-1] == "error" else []),
-            ]
-            for row in rows
-        ),
-    )
 
 
 def _write_flat(rows: list[dict[str, Any]], format: TrialsFormat, output: Path | None) -> None:

@@ -17,7 +17,7 @@ from gloss_tune.storage.url import parse_storage_url
 from gloss_tune.study.status import trial_counts
 from gloss_tune.study.study import OpenStudy
 from gloss_tune.wording import count, duration, size
-from gloss_tune.workers.worker import WorkerOptions
+from gloss_tune.workers.options import WorkerOptions
 
 _PRINTED = ("name", "state", "found", "advice")
 _ADVICE = {

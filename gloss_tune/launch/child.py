@@ -22,7 +22,7 @@ from gloss_tune.errors import GlossTuneError, InputError, StorageError
 from gloss_tune.logging import configure, logger
 from gloss_tune.signals import StopFlag, stop_on_signal
 from gloss_tune.workers.entry import serve
-from gloss_tune.workers.worker import WorkerOptions
+from gloss_tune.workers.options import WorkerOptions
 
 # Slurm and systemd signal every process of a job: that and the parent's order are one notice, not two
 _ONE_NOTICE_SECONDS = 1.0

@@ -33,7 +33,7 @@ _SPARE = 1.25
 _DEMANDING = ("batch_size", "max_length")
 
 
-def parse_per_device(given: str | None, workers: int | None) -> int | Literal["auto"] | None:
+def parse_per_device(given: int | str | None, workers: int | None) -> int | Literal["auto"] | None:
     """``--workers-per-device`` as a number or ``auto``; None where it was not given.
 
     Args:
@@ -52,7 +52,7 @@ def parse_per_device(given: str | None, workers: int | None) -> int | Literal["a
         )
     if given == "auto":
         return "auto"
-    if not re.fullmatch(r"[1-9][0-9]*", given):
+    if not re.fullmatch(r"[1-9][0-9]*", str(given)):
         raise InputError(f"--workers-per-device takes a number from 1 up, or auto; got {given!r}")
     return int(given)
 

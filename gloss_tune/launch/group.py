@@ -1,76 +1,148 @@
-"""A study run to its end on this machine: by one worker in this process, or by a supervised group."""
+"""A study run to its end on this machine: by one worker in this process, or by a supervised group.
+
+This is the one way in which commands and Python have trials run.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
-
-if TYPE_CHECKING:
-    from gloss_tune.launch.density import Density
-
-from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from gloss_tune.errors import WorkLeftError
 
 if TYPE_CHECKING:
     from gloss_tune.launch.density import Density
     from gloss_tune.signals import StopFlag
+    from gloss_tune.spec.spec import StudySpec
     from gloss_tune.study.study import OpenStudy
-    from gloss_tune.workers.worker import WorkerOptions
+    from gloss_tune.workers.options import WorkerOptions
+
+
+@dataclass(frozen=True)
+class Group:
+    """The workers of one machine.
+
+    Args:
+        devices: of each worker.
+        density: chooses the workers, instead of ``devices``.
+    """
+
+    devices: tuple[str, ...]
+    density: Density | None = None
+
+
+def choose_workers(
+    device: str = "auto",
+    workers: int | None = None,
+    per_device: int | str | None = None,
+    *,
+    rehearsal: bool = False,
+    threads: int | None = None,
+) -> Group:
+    """Who is to work: so many, on these devices.
+
+    Args:
+        device: ``auto`` for all CUDA devices or else the CPU, or names with commas between.
+        workers: how many in all; None for one on each device.
+        per_device: how many on each device instead, ``auto`` to measure.
+        rehearsal: whether the study trains nothing.
+        threads: of each worker.
+
+    Raises:
+        InputError: for a device that is none, or two counts that exclude each other.
+    """
+    from gloss_tune.launch.density import Density, parse_per_device
+    from gloss_tune.launch.devices import spread
+
+    each = parse_per_device(per_device, workers)
+    if each == "auto":
+        devices = spread(device, None, rehearsal)
+        return Group(tuple(devices), Density(devices, rehearsal, threads))
+    return Group(tuple(spread(device, workers, rehearsal, per_device=each or 1)))
 
 
 def work_to_end(
     opened: OpenStudy,
     storage: str,
     options: WorkerOptions,
-    devices: Sequence[str],
-    density: Density | None,
+    group: Group,
     stop: StopFlag,
+    *,
+    supervised: bool = False,
 ) -> int:
-    """Run a study to its end on these devices; the exit code is 0, or that of a signal.
+    """Run a study to its end; with nothing left to run, do nothing.
 
     Args:
-        devices: of each worker; a single one works in this process.
-        density: chooses the workers, instead of ``devices``.
+        opened: the study.
+        storage: its database, as workers shall open it.
+        options: of each worker; their devices are the group's.
+        group: the workers. A single one works in this process: torch is then imported once.
+        stop: set by signals.
+        supervised: a single worker gets a process of its own too, and is started again if it dies.
+
+    Returns:
+        The exit code: 0, or the one that tells why the workers left before the end.
     """
     from gloss_tune.launch.starter import Starter
     from gloss_tune.launch.supervisor import supervise
 
-    if len(devices) == 1 and density is None:  # nothing to share: torch is imported once, by this process
-        return work_here(opened, replace(options, device=devices[0]), stop)
+    if not supervised and len(group.devices) == 1 and group.density is None:
+        return _work_here(opened, replace(options, device=group.devices[0]), stop)
     starter = Starter(storage, opened.spec.rehearse, lambda: stop.signum is not None)
-    return supervise(opened, storage, starter, devices, options, stop, density)
+    return supervise(opened, storage, starter, group.devices, options, stop, group.density)
 
 
-def work_here(opened: OpenStudy, options: WorkerOptions, stop: StopFlag) -> int:
-    """Run the study to its end in this process; the exit code is 0, or that of a signal."""
+def finish_study(
+    opened: OpenStudy, storage: str, options: WorkerOptions, group: Group, stop: StopFlag
+) -> None:
+    """:func:`work_to_end`, for those who need the finished study.
+
+    Raises:
+        WorkLeftError: the workers left before the end, as a signal or a person asked.
+    """
+    code = work_to_end(opened, storage, options, group, stop)
+    if code:
+        raise WorkLeftError(opened.name, code)
+
+
+def run_study(
+    spec: StudySpec,
+    storage: str,
+    name: str | None,
+    options: WorkerOptions,
+    group: Group,
+    stop: StopFlag,
+    *,
+    data_dir: Path | None = None,
+) -> OpenStudy:
+    """Make the study or find it as it was made before, and run it to its end.
+
+    Args:
+        spec: what to search.
+        storage: the database.
+        name: the study's name; by default made of data set, encoder and loss.
+        options: of each worker.
+        group: the workers.
+        stop: set by signals.
+        data_dir: folder of ``NAME/{train,val,test}.csv``.
+
+    Raises:
+        WorkLeftError: the workers left before the end.
+    """
+    from gloss_tune.study.create import create
+
+    opened = create(spec, storage, name, data_dir=data_dir).study
+    finish_study(opened, storage, options, group, stop)
+    return opened
+
+
+def _work_here(opened: OpenStudy, options: WorkerOptions, stop: StopFlag) -> int:
     from gloss_tune.launch.watch import say_progress
     from gloss_tune.study.status import trial_counts
     from gloss_tune.workers.worker import work
 
-    work(opened, options, stop, lambda: say_progress(opened, trial_counts(opened)))
+    now = trial_counts(opened)
+    if now["waiting"] or now["running"]:
+        work(opened, options, stop, lambda: say_progress(opened, trial_counts(opened)))
     return stop.exit_code
-
-
-def group(
-    device: str,
-    workers: int | None,
-    per_device: int | Literal["auto"] | None,
-    rehearsal: bool,
-    threads: int | None,
-) -> tuple[list[str], Density | None]:
-    """The device of each worker, and what chooses them where that is to be measured.
-
-    Args:
-        device: as given.
-        workers: how many in all, as given.
-        per_device: how many on each device, ``auto`` to measure.
-        rehearsal: whether the study trains nothing.
-        threads: of each worker.
-    """
-    from gloss_tune.launch.density import Density
-    from gloss_tune.launch.devices import spread
-
-    if per_device == "auto":
-        devices = spread(device, None, rehearsal)
-        return devices, Density(devices, rehearsal, threads)
-    return spread(device, workers, rehearsal, per_device=per_device or 1), None

@@ -22,7 +22,7 @@ from gloss_tune.signals import StopFlag
 from gloss_tune.study.status import finished_of, trial_counts
 from gloss_tune.study.study import OpenStudy
 from gloss_tune.wording import count
-from gloss_tune.workers.worker import WorkerOptions
+from gloss_tune.workers.options import WorkerOptions
 
 _LOOK_SECONDS = 0.2
 _MARGIN_SECONDS = 10.0

@@ -3,19 +3,53 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from gloss_tune.confirm.compare import Compared, read_for_comparison
 from gloss_tune.confirm.export import export
-from gloss_tune.errors import InputError
+from gloss_tune.errors import InputError, Interrupted, WorkLeftError
 from gloss_tune.finetune.model_folder import DESCRIPTION
 from gloss_tune.logging import logger
 from gloss_tune.retrain.retrain import RetrainOptions, retrain
 from gloss_tune.signals import StopFlag
 from gloss_tune.study.study import OpenStudy
 from gloss_tune.wording import count
+from gloss_tune.workers.options import WorkerOptions
 
 FOLDER = "final"
+_FEWEST_SEEDS = 2
+
+
+def read_with_test(
+    opened: OpenStudy, options: WorkerOptions, stop: StopFlag, seeds: int | None = None
+) -> Compared:
+    """What a study brings to a comparison, with its results on the test documents.
+
+    Args:
+        opened: the study. One without a complete trial brings no results.
+        options: where to train, and the folder for the models.
+        stop: looked at after every step.
+        seeds: how many; None for as many as its confirmation has.
+
+    Raises:
+        InputError: the study or the data is wrong, or there are no test documents.
+        WorkLeftError: a signal came.
+    """
+    found = read_for_comparison(opened)
+    if found.best is None:
+        logger.warning("Study %s has no complete trial: it has nothing to test.", opened.name)
+        return found
+    try:
+        tested = final_test(
+            opened, options.artifacts, seeds or max(len(found.val), _FEWEST_SEEDS), stop,
+            device=options.device, threads=options.threads, data_dir=options.data_dir,
+        )  # fmt: skip
+    except Interrupted as error:
+        logger.info("%s.", error)
+        raise WorkLeftError(opened.name, stop.exit_code) from None
+    return replace(found, test=tested)
 
 
 def final_test(

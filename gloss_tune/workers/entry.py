@@ -8,7 +8,8 @@ from gloss_tune.logging import logger
 from gloss_tune.signals import StopFlag
 from gloss_tune.study.study import open_study
 from gloss_tune.wording import count
-from gloss_tune.workers.worker import WorkerOptions, work
+from gloss_tune.workers.options import WorkerOptions
+from gloss_tune.workers.worker import work
 
 
 def serve(

@@ -5,9 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import optuna
 from optuna.trial import TrialState
@@ -33,6 +31,7 @@ from gloss_tune.workers.artifacts.models import delete_model, keep_model
 from gloss_tune.workers.artifacts.store import leave_marker, upload_confusion, upload_epochs
 from gloss_tune.workers.artifacts.tidy import tidy
 from gloss_tune.workers.lease import LeaseKeeper
+from gloss_tune.workers.options import WorkerOptions
 from gloss_tune.workers.runs import RealRuns
 from gloss_tune.workers.shutdown import Shutdown
 from gloss_tune.workers.tracking import FOLDER, TrackedTrial, TrialTracking
@@ -44,32 +43,6 @@ _UNEXPECTED_IN_A_ROW = 3
 _PATIENCE_SECONDS = 900.0
 
 Runs = Callable[[FinetuneConfig, Callable[[], None]], FinetuneRun]
-
-
-@dataclass(frozen=True)
-class WorkerOptions:
-    """How one worker works; nothing here changes what a study is.
-
-    Args:
-        max_trials: leave after this many trials, None for no limit.
-        timeout: claim no trial after this many seconds; one that runs is finished.
-        device: ``auto``, ``cpu``, ``cuda:0`` …
-        threads: CPU threads of torch, None to share the cores with the study's other workers on this machine.
-        data_dir: folder of ``NAME/{train,val,test}.csv``.
-        artifacts: folder for what a trial leaves beside its numbers.
-        grace: seconds from a first signal to the end of this process: in them the worker finishes the epoch, to
-            keep it as a checkpoint, if that is possible.
-        track: trackers that are told of every trial, as :func:`gloss_tune.workers.tracking.check_trackers` gives them.
-    """
-
-    max_trials: int | None = None
-    timeout: float | None = None
-    device: str = "auto"
-    threads: int | None = None
-    data_dir: Path | None = None
-    artifacts: Path = Path("gloss-tune-artifacts")
-    grace: float = 5.0
-    track: tuple[str, ...] = ()
 
 
 def work(

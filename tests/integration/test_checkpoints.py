@@ -24,7 +24,8 @@ from gloss_tune.study.study import open_study
 from gloss_tune.workers import worker as worker_module
 from gloss_tune.workers.artifacts import checkpoints as checkpoints_module
 from gloss_tune.workers.artifacts.checkpoints import SavingCost, TrialCheckpoint, prune_checkpoints
-from gloss_tune.workers.worker import WorkerOptions, work
+from gloss_tune.workers.options import WorkerOptions
+from gloss_tune.workers.worker import work
 from tests.disks import no_file_larger_than
 from tests.integration.studies import FILES, METRICS, age, expire, join, make, trial_of
 

@@ -19,7 +19,8 @@ from gloss_tune.confirm.confirmation import confirm, confirmation_of, ranking
 from gloss_tune.errors import InputError
 from gloss_tune.signals import StopFlag
 from gloss_tune.study.study import OpenStudy, searches
-from gloss_tune.workers.worker import WorkerOptions, work
+from gloss_tune.workers.options import WorkerOptions
+from gloss_tune.workers.worker import work
 from tests.integration.studies import join, make
 
 pytestmark = [pytest.mark.timeout(60), pytest.mark.prepared]

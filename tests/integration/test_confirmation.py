@@ -24,7 +24,8 @@ from gloss_tune.study.create import create
 from gloss_tune.study.status import status, trials
 from gloss_tune.study.study import OpenStudy, open_study
 from gloss_tune.workers import worker as worker_module
-from gloss_tune.workers.worker import WorkerOptions, work
+from gloss_tune.workers.options import WorkerOptions
+from gloss_tune.workers.worker import work
 from tests.integration.studies import contents, join, make
 
 pytestmark = [pytest.mark.timeout(60), pytest.mark.prepared]

@@ -38,7 +38,8 @@ from gloss_tune.storage import connect as storage_module
 from gloss_tune.study.create import create
 from gloss_tune.study.study import OpenStudy
 from gloss_tune.workers.artifacts.store import artifacts_folder, has_left_marker, leave_marker
-from gloss_tune.workers.worker import WorkerOptions, work
+from gloss_tune.workers.options import WorkerOptions
+from gloss_tune.workers.worker import work
 from tests.integration.studies import age, contents, make
 from tests.servers import PostgresServer
 from tests.unit.finetune.tiny import write_encoder

@@ -34,7 +34,8 @@ from gloss_tune.study.objective import Ending, ask, tell
 from gloss_tune.study.status import status, stop_reason
 from gloss_tune.study.study import OpenStudy
 from gloss_tune.workers.lease import LeaseKeeper
-from gloss_tune.workers.worker import WorkerOptions, work
+from gloss_tune.workers.options import WorkerOptions
+from gloss_tune.workers.worker import work
 from tests.integration.studies import age, join, make, real_server_started, trial_of
 
 pytestmark = pytest.mark.prepared

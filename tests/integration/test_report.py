@@ -24,7 +24,8 @@ from gloss_tune.signals import StopFlag
 from gloss_tune.study.objective import ask, run_trial, tell
 from gloss_tune.study.study import OpenStudy
 from gloss_tune.workers.artifacts.store import upload_confusion
-from gloss_tune.workers.worker import WorkerOptions, work
+from gloss_tune.workers.options import WorkerOptions
+from gloss_tune.workers.worker import work
 from tests.integration.studies import ScriptedRun, contents, join, make
 
 pytestmark = pytest.mark.prepared

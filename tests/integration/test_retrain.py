@@ -31,7 +31,8 @@ from gloss_tune.spec.build import build_spec
 from gloss_tune.study.create import create
 from gloss_tune.study.results import best_trial
 from gloss_tune.study.study import OpenStudy, open_study
-from gloss_tune.workers.worker import WorkerOptions, work
+from gloss_tune.workers.options import WorkerOptions
+from gloss_tune.workers.worker import work
 from tests.conftest import CommandLine
 from tests.integration.studies import make
 from tests.unit.finetune.tiny import write_encoder

@@ -31,7 +31,7 @@ from gloss_tune.study.create import create
 from gloss_tune.study.status import status, trial_counts
 from gloss_tune.study.status import trials as read_trials
 from gloss_tune.study.study import OpenStudy
-from gloss_tune.workers.worker import WorkerOptions
+from gloss_tune.workers.options import WorkerOptions
 from tests.integration.studies import join, make
 
 pytestmark = pytest.mark.timeout(60)

@@ -20,8 +20,9 @@ from gloss_tune.study.status import trials
 from gloss_tune.study.study import OpenStudy
 from gloss_tune.workers import tracking as tracking_module
 from gloss_tune.workers import worker as worker_module
+from gloss_tune.workers.options import WorkerOptions
 from gloss_tune.workers.tracking import TrackedTrial, TrialTracking, check_trackers
-from gloss_tune.workers.worker import WorkerOptions, work
+from gloss_tune.workers.worker import work
 from tests.integration.studies import join, make
 
 pytestmark = pytest.mark.prepared

@@ -24,7 +24,8 @@ from gloss_tune.study.status import status
 from gloss_tune.study.status import trials as read_trials
 from gloss_tune.study.study import OpenStudy
 from gloss_tune.workers import worker as worker_module
-from gloss_tune.workers.worker import WorkerOptions, work
+from gloss_tune.workers.options import WorkerOptions
+from gloss_tune.workers.worker import work
 from tests.integration.studies import age, join, make, trial_of
 
 pytestmark = [pytest.mark.timeout(60), pytest.mark.prepared]

@@ -256,6 +256,16 @@ def size_faults(modules: dict[str, Module]) -> Iterator[str]:
             yield f"{module.name}: {module.lines} lines; a module is one idea, and at most {MAX_LINES} lines"
 
 
+def sibling_faults(modules: dict[str, Module]) -> Iterator[str]:
+    """No command imports a sibling command: what two of them need is a function of a lower floor, or no command."""
+    cli = f"{PACKAGE}.cli"
+    commands = {imported.target for imported in modules[cli].imports if room_of(imported.target) == "cli"}
+    for name in commands & modules.keys():
+        for imported in modules[name].imports:
+            if imported.target in commands - {name}:
+                yield f"{name}:{imported.line} imports {imported.target}: no command imports a sibling command"
+
+
 def error_faults(modules: dict[str, Module]) -> Iterator[str]:
     """Every error that someone else may catch is in errors.py."""
     for module in modules.values():
@@ -266,7 +276,7 @@ def error_faults(modules: dict[str, Module]) -> Iterator[str]:
 
 RULES = [
     *(floor_faults, wall_faults, private_faults, sql_faults, losses_faults),
-    *(weight_faults, error_faults, size_faults),
+    *(weight_faults, error_faults, sibling_faults, size_faults),
 ]
 
 
@@ -323,12 +333,15 @@ WRONG = [
     (weight_faults, "cli/main.py", "from gloss_tune.study import study", "gloss_tune.study → optuna"),
     (weight_faults, "cli/main.py", "try:\n    import optuna\nexcept ImportError:\n    pass", "loads optuna"),
     (weight_faults, "finetune/config.py", "class A:\n    import torch", "finetune.config loads torch"),
+    (sibling_faults, "cli/main.py", "from gloss_tune.cli.other import f", "no command imports a sibling"),
+    (sibling_faults, "cli/main.py", "def f():\n    from . import other", "no command imports a sibling"),
     (error_faults, "study/study.py", "class Odd(ValueError):\n    pass", "errors.py"),
     (size_faults, "metrics.py", "\n" * 351, "351 lines"),
 ]
 RIGHT = [
     ("cli/main.py", "from gloss_tune.report import tables\ndef f():\n    import optuna"),
     ("cli/main.py", "from gloss_tune import __version__"),
+    ("cli/main.py", "from gloss_tune.cli import options\nfrom gloss_tune.cli.options import f"),
     ("losses/gloss.py", "import math\nimport torch\ndef f():\n    import sentence_transformers"),
     (
         "finetune/loop.py",
@@ -342,15 +355,25 @@ RIGHT = [
 
 def build(folder: Path, path: str, source: str) -> dict[str, Module]:
     """A house in order but for one file."""
-    rooms = ("cli/main", "data/tokens", "finetune/config", "losses/gloss", "report/tables", "study/study")
+    rooms = (
+        "cli/main",
+        "cli/other",
+        "cli/options",
+        "data/tokens",
+        "finetune/config",
+        "losses/gloss",
+        "report/tables",
+        "study/study",
+    )
     for name in (*rooms, "storage/schema", "queue/claims", "spec/spec"):
         file = folder / f"{name}.py"
-        file.parent.mkdir(parents=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
         file.touch()
         (file.parent / "__init__.py").touch()
     for name in ("__init__", "encoder", "errors", "seeding"):
         (folder / f"{name}.py").touch()
     (folder / "study/__init__.py").write_text("import optuna\n")
+    (folder / "cli/__init__.py").write_text("def app():\n    from gloss_tune.cli import main, other\n")
     (folder / "finetune/loop.py").write_text("import torch\n")
     (folder / path).write_text(source)
     return parse(folder)

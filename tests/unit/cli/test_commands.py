@@ -14,7 +14,7 @@ import yaml
 
 from gloss_tune.cli import app
 from gloss_tune.cli.dashboard import read_only
-from gloss_tune.cli.export import ExportFormat, render
+from gloss_tune.cli.export_formats import ExportFormat, render
 from gloss_tune.cli.options import emit, rows_to_json, to_json
 from gloss_tune.cli.spec_options import resolve, to_flags
 from gloss_tune.cli.tables import print_table, shown
