@@ -20,7 +20,9 @@ from gloss_tune.cli.dashboard import dashboard
 from gloss_tune.cli.datasets import datasets
 from gloss_tune.cli.demo import demo
 from gloss_tune.cli.doctor import doctor
+from gloss_tune.cli.enqueue import enqueue
 from gloss_tune.cli.export import export
+from gloss_tune.cli.extend import extend
 from gloss_tune.cli.launch import launch
 from gloss_tune.cli.paper import paper
 from gloss_tune.cli.predict import predict
@@ -44,7 +46,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (
-    *(create, worker, launch, run, status, trials, confirm, export, retrain, predict),
+    *(create, extend, enqueue, worker, launch, run, status, trials, confirm, export, retrain, predict),
     *(compare, paper, report, dashboard, demo, reap, doctor),
 ):
     app.command()(command)

@@ -110,6 +110,14 @@ Test = Annotated[
         "documents as well. Do this once, at the end: the models are kept, and a repeat only reads their results.",
     ),
 ]
+Token = Annotated[
+    str | None,
+    typer.Option(
+        "--token",
+        metavar="TEXT",
+        help="Any name for this change: a second call with the same one does nothing, so that a script may repeat it.",
+    ),
+]
 OutputFormat = Annotated[Format, typer.Option("--format", help="How to print the data.")]
 
 

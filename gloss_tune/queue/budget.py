@@ -20,6 +20,7 @@ from gloss_tune.storage import schema
 from gloss_tune.storage.attributes import text_attribute
 from gloss_tune.storage.retry import retried
 from gloss_tune.storage.shared_storage import SharedStorage
+from gloss_tune.storage.statements import upsert
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -124,7 +125,7 @@ class Growth:
     """What a study is to have more.
 
     Args:
-        attributes: of the study, as they are to be.
+        attributes: of the study, as they are to be; those that are not named stay.
         params: of each new trial; an empty table where the trial draws its own.
         trial_attributes: user attributes of the first of them.
     """
@@ -151,14 +152,23 @@ def grow(
     with storage.transaction() as session:
         session.execute(_LOCK_STUDY, {"study": study_id})
         attribute = schema.StudyUserAttribute
-        found: Any = session.scalars(
-            sqlalchemy.select(attribute).where(attribute.study_id == study_id, attribute.key.in_(keys))
+        rows = session.execute(
+            sqlalchemy.select(attribute.key, attribute.value_json).where(
+                attribute.study_id == study_id, attribute.key.in_(keys)
+            )
         )
-        rows = {row.key: row for row in found}
+        stored = {key: json.loads(value) for key, value in rows}
         there = session.scalar(_TRIAL_COUNT, {"study": study_id}) or 0
-        growth = planned({key: json.loads(row.value_json) for key, row in rows.items()}, there)
-        for key, value in growth.attributes.items():
-            rows[key].value_json = json.dumps(value)
+        growth = planned(stored, there)
+        upsert(
+            session,
+            attribute,
+            ("study_id", "key"),
+            [
+                {"study_id": study_id, "key": key, "value_json": json.dumps(value)}
+                for key, value in growth.attributes.items()
+            ],
+        )
         numbers = range(there, there + len(growth.params))
         add_waiting(session, study_id, numbers, growth.params, growth.trial_attributes)
 

@@ -194,11 +194,12 @@ def _value_faults(spec: StudySpec) -> list[str]:
             f"first_trials: are {len(spec.first_trials)}, more than the {spec.trials} trials; raise trials"
         )
     for index, first in enumerate(spec.first_trials):
-        faults.extend(f"first_trials[{index}]: {fault}" for fault in _first_trial_faults(first, spec))
+        faults.extend(f"first_trials[{index}]: {fault}" for fault in first_trial_faults(first, spec))
     return faults
 
 
-def _first_trial_faults(first: Any, spec: StudySpec) -> list[str]:
+def first_trial_faults(first: Any, spec: StudySpec) -> list[str]:
+    """What is wrong with a trial's given parameters, or with the name of a heuristic; nothing if all is well."""
     if isinstance(first, str):
         if first not in HEURISTICS:
             return [f"must be a table of hyperparameters or one of {', '.join(HEURISTICS)}, got {first!r}"]

@@ -96,12 +96,19 @@ def _check_same(
     if spec.rehearse:  # made or repeated on a machine without the data: compare what both have seen
         stored = {key: value if dataset[key] is not None else None for key, value in stored.items()}
         dataset = {key: value if stored[key] is not None else None for key, value in dataset.items()}
+    was = opened.spec
+    if spec.trials == opened.first_budget:  # the study has grown since
+        was = was.model_copy(update={"trials": spec.trials})
     found = [
-        *differences(opened.spec.to_dict(), spec.to_dict()),
+        *differences(was.to_dict(), spec.to_dict()),
         *differences(stored, dict(dataset), "dataset."),
         *differences(dict(opened.encoder), dict(encoder), "encoder."),
     ]
-    if found:
-        raise StudyMismatchError(
-            opened.name, found, "Repeat it as it was, or give the new one another --study name."
-        )
+    if not found:
+        return
+    more = spec.trials - opened.spec.trials
+    if more > 0 and len(found) == 1 and found[0].startswith("trials: "):
+        advice = f"'gloss-tune extend --study {opened.name} --trials {more}' adds them."
+    else:
+        advice = "Repeat it as it was, or give the new one another --study name."
+    raise StudyMismatchError(opened.name, found, advice)

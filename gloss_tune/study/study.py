@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -27,6 +27,8 @@ FORMAT = 1
 _KEY = "gloss_tune:"
 #: The user attributes that hold a study's specification, and what a confirmation confirms.
 SPEC, CONFIRMS = f"{_KEY}spec", f"{_KEY}confirms"
+#: The user attribute that lists what was added to a study's budget since it was made.
+EXTENSIONS = f"{_KEY}extensions"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 
 
@@ -44,6 +46,7 @@ class OpenStudy:
         encoder: ``name`` and ``fingerprint`` (None in a rehearsal).
         versions: of gloss-tune and what it computes with, at creation.
         files: what its files are called in the artifacts folder, where a study of another storage may have its name.
+        extensions: what was added to its budget since it was made.
         confirms: of a confirmation, the study that it confirms and how (see :mod:`gloss_tune.confirm.confirmation`).
     """
 
@@ -56,6 +59,12 @@ class OpenStudy:
     versions: Mapping[str, str]
     files: str
     confirms: Mapping[str, Any] | None = None
+    extensions: Sequence[Mapping[str, Any]] = ()
+
+    @property
+    def first_budget(self) -> int:
+        """How many trials it was made with."""
+        return self.spec.trials - sum(int(extension["trials"]) for extension in self.extensions)
 
     def optuna_study(self, trial_number: int = 0) -> optuna.Study:
         """The study with its own sampler and pruner, the sampler seeded for one trial."""
@@ -228,4 +237,5 @@ def _from_attributes(
         versions=versions,
         files=_files_name(name, attributes.get(f"{_KEY}id", "")),
         confirms=attributes.get(CONFIRMS),
+        extensions=tuple(attributes.get(EXTENSIONS, ())),
     )

@@ -59,3 +59,22 @@ def test_of_160_queued_trials_sixteen_workers_run_each_once(on_storage: Commands
     ]
     assert len(finished) == 160
     assert len({row["worker"] for row in found}) >= 8  # they did share the work
+
+
+@pytest.mark.timeout(120)
+def test_four_processes_extend_a_study_that_eight_workers_run(on_storage: Commands) -> None:
+    on_storage(
+        "create", "--dataset", "mr", "--rehearse", "--trials", 8, "--epochs", 3, "--rehearse-seconds", 0.5
+    )
+    workers = [on_storage.start("worker") for _ in range(8)]
+    extensions = [on_storage.start("extend", "--trials", 5, "--format", "json") for _ in range(4)]
+    totals = {json.loads(one.ended(0, timeout=60).stdout)["trials"] for one in extensions}
+    assert totals == {13, 18, 23, 28}  # each saw those before it
+    for worker in workers:
+        worker.ended(0, timeout=90)
+    on_storage("worker")  # for what was added after the last had left
+    found = rows(on_storage)
+    assert [row["number"] for row in found] == list(range(28))
+    assert {row["state"] for row in found} <= {"complete", "pruned"}
+    assert {row["attempts"] for row in found} == {1}
+    assert len({str(row["params"]) for row in found}) == 28
