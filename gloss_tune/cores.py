@@ -2,53 +2,63 @@
 
 from __future__ import annotations
 
-import os
+import time
+from collections.abc import Collection
 
+from gloss_tune.idle import IdleCores
 from gloss_tune.logging import logger
 from gloss_tune.wording import count
 
+# between two steps: often enough to follow the others, too rarely to cost anything
+_LOOK_EVERY = 2.0
+
 
 class CoreShare:
-    """Sets torch's threads to a fair share of the cores, and again as workers come and go.
+    """Sets torch's threads to a fair share of the idle cores, and again as workers and other processes come and go.
+
+    A torch thread that waits for a core stops all the others at the end of each small operation: on a busy machine
+    two threads on two cores were measured at a quarter of the speed of one.
 
     Args:
         device: what the worker computes on, for the log.
         threads: as many at all times, None to share.
+        idle: looks for idle cores.
     """
 
-    def __init__(self, device: str, threads: int | None) -> None:
+    def __init__(self, device: str, threads: int | None, idle: IdleCores | None = None) -> None:
         self._device = device
         self._threads = threads
+        self._idle = idle or IdleCores()
         self._sharing: int | None = None
-        self._others = 0.0
+        self._looked = float("-inf")
+        self._left = self._usable = 1
 
-    def check_load(self, workers_here: int) -> None:
-        """Between two trials: how many cores do processes that are not the study's keep busy?
-
-        A torch thread that waits for a core stops all the others at the end of each small operation: on a busy
-        machine two threads on two cores were measured at a quarter of the speed of one.
-        """
-        if hasattr(os, "getloadavg"):
-            ours = workers_here * (self._sharing or 0)
-            self._others = max(0.0, os.getloadavg()[0] - ours)
-
-    def share_cores(self, workers_here: int) -> int:
+    def share_cores(self, workers_here: int = 1, neighbours: Collection[int] = ()) -> int:
         """Compute with a fair share of the cores: two processes with all of them each are slower than one.
 
-        The last bits of a result depend on the number of threads; with ``threads`` given, they never change.
+        To be called between two steps; the first call takes a few tenths of a second. The last bits of a result
+        depend on the number of threads; with ``threads`` given, they never change.
+
+        Args:
+            workers_here: how many share what is left, this one included.
+            neighbours: process ids of the others.
 
         Returns:
             The number of threads.
         """
         import torch
 
-        # others may as well use the machine's cores that this process may not: of a container, most
-        left = max(1, min(usable_cores(), round(machine_cores() - self._others)))
-        threads = self._threads or max(1, left // workers_here)
+        if self._threads is None and time.monotonic() - self._looked >= _LOOK_EVERY:
+            self._usable = usable_cores()
+            self._left = max(1, min(self._usable, round(self._idle.left(neighbours))))
+            self._looked = time.monotonic()
+        threads = self._threads or max(1, self._left // workers_here)
         if threads != self._sharing:
             self._sharing = threads
             torch.set_num_threads(threads)
-            logger.info("Computing on %s with %s.", self._device, count(threads, "thread"))
+            others = self._usable - self._left
+            why = f"; other processes use {others} of {count(self._usable, 'core')}" if others else ""
+            logger.info("Computing on %s with %s%s.", self._device, count(threads, "thread"), why)
         return threads
 
 
@@ -58,8 +68,3 @@ def usable_cores() -> int:
 
     cores: int = cpu_count()
     return cores
-
-
-def machine_cores() -> int:
-    """Processors of the whole machine, which the load average is about."""
-    return os.cpu_count() or 1

@@ -99,9 +99,7 @@ def predict(
                 expected = sum(1 for _ in read_texts(stream, source, how, text_column))
         texts = read_texts(stack.enter_context(_open(file)), source, how, text_column)
         chosen = pick_device(device)
-        cores = CoreShare(chosen, threads)
-        cores.check_load(0)
-        cores.share_cores(1)
+        CoreShare(chosen, threads).share_cores()
         from gloss_tune.finetune.classifier import load_classifier
 
         classifier = load_classifier(model, chosen)

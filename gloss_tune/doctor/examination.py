@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -13,6 +13,7 @@ from gloss_tune.cores import CoreShare
 from gloss_tune.doctor import machine, smoke, storage
 from gloss_tune.doctor import study as study_checks
 from gloss_tune.doctor.checklist import Checklist, Finding
+from gloss_tune.processes import this_process
 from gloss_tune.storage.url import parse_storage_url
 from gloss_tune.study.status import trial_counts
 from gloss_tune.study.study import OpenStudy
@@ -115,7 +116,8 @@ def _examine_machine(
     look, host, opened = listed.look, socket.gethostname(), study.value
     look("versions", study_checks.check_versions, study)
     at_work = look("workers", study_checks.check_workers, study).value or []
-    here = sum(worker.host == host for worker in at_work)
+    beside = [worker for worker in at_work if worker.host == host]
+    here, pids = len(beside), [worker.pid for worker in beside if worker.machine == this_process().machine]
 
     rehearsal = opened is not None and opened.spec.rehearse
     real = (Finding[Any]("not needed in a rehearsal", "skipped"),) if rehearsal else ()
@@ -123,7 +125,7 @@ def _examine_machine(
     look("tokens", machine.check_tokens, data)
     encoder = look("encoder", machine.check_encoder, *real, study)
     device = look("device", lambda: machine.check_device(options.device), *real)
-    look("cores", lambda: machine.check_cores(here))
+    look("cores", lambda: machine.check_cores(pids))
 
     folder, name = options.artifacts.absolute(), None if opened is None else opened.name
     artifacts = look("artifacts", lambda: machine.check_artifacts(folder, name, at_work, host))
@@ -132,7 +134,9 @@ def _examine_machine(
         look("disk", disk, artifacts, study)
         return look("trial", partial(_rehearsed, len(at_work)), study)
     look("disk", disk, artifacts, study, encoder)
-    return look("trial", partial(_tried, options.threads, len(at_work), here), study, data, encoder, device)
+    return look(
+        "trial", partial(_tried, options.threads, len(at_work), here, pids), study, data, encoder, device
+    )
 
 
 def _rehearsed(at_work: int, opened: OpenStudy) -> Finding[Estimate]:
@@ -144,6 +148,7 @@ def _tried(
     threads: int | None,
     at_work: int,
     here: int,
+    pids: Sequence[int],
     opened: OpenStudy,
     data: Any,
     encoder: machine.LoadedEncoder,
@@ -152,10 +157,9 @@ def _tried(
     """Some steps, as a worker would make them."""
     import torch
 
-    cores, before = CoreShare(device, threads), torch.get_num_threads()
-    cores.check_load(max(1, here))
+    before = torch.get_num_threads()
     try:
-        used = cores.share_cores(max(1, here))
+        used = CoreShare(device, threads).share_cores(max(1, here), pids)
         measured = smoke.measure(opened.spec, data, encoder.resolved, device)
     finally:
         torch.set_num_threads(before)

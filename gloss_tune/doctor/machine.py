@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,12 +10,13 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from gloss_tune.cores import machine_cores, usable_cores
+from gloss_tune.cores import usable_cores
 from gloss_tune.data.cache import cache_dir
 from gloss_tune.doctor.checklist import Finding
 from gloss_tune.encoder import ResolvedEncoder, resolve_encoder
 from gloss_tune.filesystem import LITTLE_SPACE, filesystem_kind, free_space, why_not_writable
 from gloss_tune.finetune.device import pick_device
+from gloss_tune.idle import IdleCores
 from gloss_tune.queue.heartbeats import WorkerEntry
 from gloss_tune.study.inputs import describe, differences, study_dataset
 from gloss_tune.study.study import OpenStudy
@@ -31,6 +31,7 @@ _CHECKPOINT_BYTES = 12 + 4
 _MODEL_BYTES = 4
 _AMPLE = 3
 _LITTLE_MEMORY = 10**9  # bytes
+_LITTLE_IDLE = 0.5
 
 
 @dataclass(frozen=True)
@@ -97,17 +98,19 @@ def check_device(wanted: str) -> Finding[str]:
     return Finding(found, value=device)
 
 
-def check_cores(workers_here: int) -> Finding[None]:
-    """How many cores there are, and how many of them are busy."""
+def check_cores(neighbours: Sequence[int] = ()) -> Finding[None]:
+    """How many cores there are, and how many of them others keep busy now.
+
+    Args:
+        neighbours: process ids of the study's workers on this machine.
+    """
     cores = usable_cores()
-    if not hasattr(os, "getloadavg"):
-        return Finding(f"{cores} usable")
-    load = os.getloadavg()[0]
-    found = f"{cores} usable, load average {load:.1f}"
-    if workers_here or load <= machine_cores():
+    idle = min(IdleCores().left(neighbours), cores)
+    found = f"{cores} usable, other processes keep {cores - idle:.1f} of them busy now"
+    if idle > _LITTLE_IDLE * cores:
         return Finding(found)
-    advice = "wait until they are done; a worker leaves busy cores alone and computes with one thread"
-    return Finding(f"{found}: others keep all of them busy", "warning", advice)
+    advice = "wait until they are done; a worker leaves busy cores alone and computes with fewer threads"
+    return Finding(found, "warning", advice)
 
 
 def check_artifacts(

@@ -68,9 +68,7 @@ def embed_before_and_after(
     dataset, encoder = study_dataset(opened.spec, data_dir), resolve_encoder(opened.spec.model)
     check_same_inputs(opened, dataset, encoder)
     chosen = pick_device(device)
-    cores = CoreShare(chosen, None)
-    cores.check_load(0)
-    cores.share_cores(1)
+    CoreShare(chosen, None).share_cores()
     classifier = load_classifier(model, chosen)
     if classifier.classes != tuple(dataset.classes):
         raise InputError(

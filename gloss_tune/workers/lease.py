@@ -34,7 +34,7 @@ class LeaseKeeper:
         self._entry = entry
         self._claim: Claim | None = None
         self._lost = False
-        self._workers_here = 1
+        self._here: tuple[int, tuple[int, ...]] = (1, ())
         self._cautious_until = 0.0
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -79,12 +79,17 @@ class LeaseKeeper:
     @property
     def workers_here(self) -> int:
         """How many of the study's workers share this machine, this one included, as of the last beat."""
-        return self._workers_here
+        return self._here[0]
+
+    @property
+    def neighbours(self) -> tuple[int, ...]:
+        """Process ids of the others, as far as they mean the same here."""
+        return self._here[1]
 
     def count_workers_here(self) -> None:
         """Count the workers on this machine now."""
         others = live_workers(self._opened.storage, self._opened.study_id, self._opened.spec.lease)
-        self._workers_here = self._count(others)
+        self._here = self._beside(others)
 
     def _beat_until_stopped(self) -> None:
         while not self._stop.wait(self._pause):
@@ -102,12 +107,14 @@ class LeaseKeeper:
         if not heard.holds:
             with self._lock:
                 self._lost = self._claim == claimed
-        self._workers_here = self._count(heard.present)
+        self._here = self._beside(heard.present)
         if heard.silence > lease:  # cut off or asleep, and so perhaps all others were: let them renew first
             self._cautious_until = time.monotonic() + lease
         cautious = time.monotonic() < self._cautious_until
         if (heard.others_silent and not cautious) or any(worker.is_gone for worker in heard.registry):
             self._opened.requeue_lost(only_gone=cautious)
 
-    def _count(self, workers: list[WorkerEntry]) -> int:
-        return max(1, sum(worker.host == self._entry.host for worker in workers))
+    def _beside(self, workers: list[WorkerEntry]) -> tuple[int, tuple[int, ...]]:
+        own = self._entry
+        others = [worker for worker in workers if worker.host == own.host and worker.id != own.id]
+        return 1 + len(others), tuple(worker.pid for worker in others if worker.machine == own.machine)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,23 +36,19 @@ class RealRuns:
     """
 
     def __init__(self, opened: OpenStudy, device: str, threads: int | None, data_dir: Path | None) -> None:
+        self.device = pick_device(device)
+        self._cores = CoreShare(self.device, threads)
         dataset = study_dataset(opened.spec, data_dir)
         encoder = resolve_encoder(opened.spec.model)
         check_same_inputs(opened, dataset, encoder)
-        self.device = pick_device(device)
-        self._cores = CoreShare(self.device, threads)
         self.classes = dataset.classes
         self.latest: Finetune | None = None
         self._val_labels = dataset.val.labels
         self._session = Session(dataset, encoder, self.device, opened.spec.longest_documents)
 
-    def check_load(self, workers_here: int) -> None:
-        """See :meth:`CoreShare.check_load`."""
-        self._cores.check_load(workers_here)
-
-    def share_cores(self, workers_here: int) -> int:
+    def share_cores(self, workers_here: int, neighbours: Collection[int]) -> int:
         """See :meth:`CoreShare.share_cores`."""
-        return self._cores.share_cores(workers_here)
+        return self._cores.share_cores(workers_here, neighbours)
 
     def run(self, config: FinetuneConfig, on_step: Callable[[], None]) -> FinetuneRun:
         """Start one fine-tune, which is then the latest."""

@@ -218,16 +218,19 @@ class _Worker:
     def _prepare(self) -> tuple[Runs, dict[str, object]]:
         if self._real is None:
             return partial(_rehearse, self._opened.spec.rehearse_seconds), {}
-        self._real.check_load(self._keeper.workers_here)
-        threads = self._real.share_cores(self._keeper.workers_here)
+        threads = self._share_cores()
         return self._real.run, {"device": self._device, "threads": threads}
 
     def _start(self, runs: Runs, config: FinetuneConfig, claimed: Claim) -> FinetuneRun:
         run = runs(config, partial(self._check, claimed))
         if self._real is not None:  # loading took seconds, in which a neighbour may have come
             self._keeper.count_workers_here()
-            self._real.share_cores(self._keeper.workers_here)
+            self._share_cores()
         return run
+
+    def _share_cores(self) -> int:
+        assert self._real is not None
+        return self._real.share_cores(self._keeper.workers_here, self._keeper.neighbours)
 
     def _upload(self, trial: optuna.Trial, ending: Ending) -> None:
         assert self._real is not None
@@ -256,7 +259,7 @@ class _Worker:
         if self._keeper.lost:
             raise LeaseLostError(f"The lease on trial {claimed.number} was lost")
         if self._real is not None:
-            self._real.share_cores(self._keeper.workers_here)
+            self._share_cores()
 
     def _tracking(self, claimed: Claim, params: dict[str, Value]) -> TrialTracking:
         opened, options = self._opened, self._options
