@@ -9,12 +9,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
+from gloss_tune.encoder import kernels
 from gloss_tune.encoder.buckets import Run, lanes, put_back, rectangle
 from gloss_tune.encoder.dropout import draw_kept
 from gloss_tune.encoder.layout import Layout
@@ -22,7 +22,7 @@ from gloss_tune.encoder.layout import Layout
 NAME = "gloss_tune_packed"
 # What a layer may say beside its tensors without asking for another attention than the plain one.
 _WITHOUT_EFFECT = frozenset(
-    {"position_ids", "output_attentions", "output_hidden_states", "use_cache", "return_dict"}
+    {"position_ids", "output_attentions", "output_hidden_states", "use_cache", "return_dict", "deterministic"}
 )
 
 
@@ -41,6 +41,7 @@ def attention_forward(
     *,
     dropout: float = 0.0,
     scaling: float | None = None,
+    sliding_window: int | None = None,
     layout: Layout | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
@@ -54,15 +55,17 @@ def attention_forward(
         attention_mask: None with a layout.
         dropout: of the attention's weights; 0 in evaluation.
         scaling: of the scores, by default d^-½.
+        sliding_window: with a layout, a token sees those less than so many places away, to both sides.
         layout: of the documents.
 
     Returns:
         (1, T, H, d), or (B, L, H, d); and None for the weights.
 
     Raises:
-        ValueError: with a layout, if the layer wants more: a window, a bias, one direction.
+        ValueError: with a layout, if the layer wants more: a bias, one direction.
     """
     if layout is None:
+        # there a window is part of the mask
         output, _ = sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )
@@ -75,39 +78,25 @@ def attention_forward(
     if wishes or getattr(module, "is_causal", False) or attention_mask is not None:
         raise ValueError(f"Packed attention is plain and in both directions, got {wishes or 'a mask'}")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    query, key, value = (tensor[0].transpose(0, 1) for tensor in (query, key, value))  # (T, H, d)
-    compute = _in_runs if query.device.type == "cpu" else _jagged
-    return compute(query, key, value, layout, scale, dropout)[None], None
-
-
-def _jagged(
-    query: Tensor, key: Tensor, value: Tensor, layout: Layout, scale: float, dropout: float
-) -> Tensor:
-    """By torch's fused attention over documents of different lengths."""
-
-    def documents(tensor: Tensor) -> Tensor:
-        nested = torch.nested.nested_tensor_from_jagged(
-            tensor.contiguous(),
-            layout.offsets_on_device,
-            min_seqlen=layout.shortest,
-            max_seqlen=layout.longest,
-        )
-        return nested.transpose(1, 2)  # (B, H, L of each, d)
-
-    output = F.scaled_dot_product_attention(
-        documents(query), documents(key), documents(value), dropout_p=dropout, scale=scale
-    )
-    values: Tensor = output.transpose(1, 2).values()
-    return values
+    window = None if sliding_window is None or sliding_window >= layout.longest else sliding_window - 1
+    compute = _in_runs if query.device.type == "cpu" else kernels.attend
+    return compute(query, key, value, layout, scale, dropout, window), None
 
 
 def _in_runs(
-    query: Tensor, key: Tensor, value: Tensor, layout: Layout, scale: float, dropout: float
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    layout: Layout,
+    scale: float,
+    dropout: float,
+    window: int | None,
 ) -> Tensor:
     """Run by run, each small enough for the caches; with its own gradient, which pads and cuts without sums."""
     runs = layout.runs(lanes(query.dtype))
-    output: Tensor = _RunAttention.apply(query, key, value, runs, scale, dropout)  # type: ignore[no-untyped-call]
-    return output
+    tokens = (tensor.squeeze(0).transpose(0, 1) for tensor in (query, key, value))  # (T, H, d)
+    output: Tensor = _RunAttention.apply(*tokens, runs, scale, dropout, window)  # type: ignore[no-untyped-call]
+    return output.unsqueeze(0)
 
 
 class _RunAttention(torch.autograd.Function):
@@ -115,7 +104,14 @@ class _RunAttention(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, query: Tensor, key: Tensor, value: Tensor, runs: list[Run], scale: float, dropout: float
+        ctx: Any,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        runs: list[Run],
+        scale: float,
+        dropout: float,
+        window: int | None,
     ) -> Tensor:
         output = torch.empty(query.shape, dtype=query.dtype)
         saved: list[Tensor | None] = []
@@ -123,7 +119,7 @@ class _RunAttention(torch.autograd.Function):
         with torch.autocast("cpu", enabled=False):
             for run in runs:
                 q, k, v = _rectangles(query, key, value, run)
-                weights = _weights(q, k, run, scale)
+                weights = _weights(q, k, run, scale, window)
                 kept = None
                 dropped = weights
                 if dropout > 0.0:
@@ -157,7 +153,7 @@ class _RunAttention(torch.autograd.Function):
                 of_key = torch.bmm(of_scores.transpose(1, 2), q)
                 for whole, part in zip(gradients, (of_query, of_key, of_value), strict=True):
                     put_back(part, run, whole)
-        return *gradients, None, None, None
+        return *gradients, None, None, None, None
 
 
 def _rectangles(query: Tensor, key: Tensor, value: Tensor, run: Run) -> tuple[Tensor, Tensor, Tensor]:
@@ -169,9 +165,13 @@ def _rectangles(query: Tensor, key: Tensor, value: Tensor, run: Run) -> tuple[Te
     )
 
 
-def _weights(query: Tensor, key: Tensor, run: Run, scale: float) -> Tensor:
-    """Attention's weights (b · H, L, K); those on padding are 0."""
+def _weights(query: Tensor, key: Tensor, run: Run, scale: float, window: int | None) -> Tensor:
+    """Attention's weights (b · H, L, K); those on padding are 0, and those further away than a window."""
     scores = torch.bmm(query, key.transpose(1, 2)).mul_(scale)
+    if window is not None and window < run.queries - 1:
+        far = (torch.arange(run.queries)[:, None] - torch.arange(run.keys)).abs() > window
+        # not -inf: a row of padding may see nothing else, and its NaN would reach the keys' gradients
+        scores.masked_fill_(far, torch.finfo(scores.dtype).min)
     by_document = scores.view(run.documents, -1, run.keys)  # (b, H · L, K)
     for start, stop, real in run.masked:
         by_document[start:stop, :, real:] = float("-inf")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -28,6 +29,11 @@ class Layout:
         self.shortest = int(lengths[-1])
         self._runs: dict[int, list[Run]] = {}
 
+    @classmethod
+    def of(cls, lengths: Sequence[int], device: torch.device) -> Layout:
+        """From plain numbers."""
+        return cls(np.array(lengths, dtype=np.int64), device)
+
     @cached_property
     def offsets(self) -> NDArray[np.int64]:
         """int64 (B + 1,): document i is at ``[offsets[i], offsets[i + 1])``."""
@@ -37,6 +43,11 @@ class Layout:
     def offsets_on_device(self) -> Tensor:
         """As :attr:`offsets`."""
         return from_numpy(self.offsets, self.device)
+
+    @cached_property
+    def boundaries(self) -> Tensor:
+        """As :attr:`offsets`, int32: what attention's kernels take."""
+        return from_numpy(self.offsets.astype(np.int32), self.device)
 
     @cached_property
     def positions(self) -> Tensor:
@@ -59,12 +70,29 @@ class Layout:
             self.device,
         )
 
+    @cached_property
+    def mask(self) -> Tensor:
+        """int64 (B, L), 1 where a rectangle of the documents has a token and 0 where it has padding."""
+        return from_numpy(self._is_real.astype(np.int64), self.device)
+
+    @cached_property
+    def places(self) -> Tensor:
+        """int64 (T,), each token's place in a rectangle of the documents (B · L)."""
+        return from_numpy(np.flatnonzero(self._is_real), self.device)
+
+    def padded(self, states: Tensor) -> Tensor:
+        """States of the tokens (T, D) as a rectangle (B, L, D) of zeros elsewhere."""
+        rows, columns = self._is_real.shape
+        flat = states.new_zeros(rows * columns, states.shape[1]).index_copy(0, self.places, states)
+        return flat.view(rows, columns, -1)
+
     def unpacked(self, states: Tensor) -> tuple[Tensor, Tensor]:
-        """States of the tokens (T, D) as a rectangle (B, L, D) of zeros elsewhere, and its int64 mask (B, L)."""
-        mask = np.arange(self.longest) < self.lengths[:, None]
-        place = from_numpy(np.flatnonzero(mask), self.device)
-        padded = states.new_zeros(mask.size, states.shape[1]).index_copy(0, place, states)
-        return padded.view(*mask.shape, -1), from_numpy(mask.astype(np.int64), self.device)
+        """As :meth:`padded`, and the rectangle's :attr:`mask`."""
+        return self.padded(states), self.mask
+
+    @cached_property
+    def _is_real(self) -> NDArray[np.bool_]:
+        return np.arange(self.longest) < self.lengths[:, None]
 
 
 def _rounded(tokens: int) -> int:

@@ -16,6 +16,7 @@ from transformers.utils import logging
 from gloss_tune.encoder import attention
 from gloss_tune.encoder.layout import Layout
 from gloss_tune.encoder.seeded import ConcurrentPass
+from gloss_tune.faults import is_device_lost, is_out_of_memory
 from gloss_tune.logging import logger
 
 _TRIAL_LENGTHS = (7, 4, 3)
@@ -62,23 +63,30 @@ class PackedPass:
     concurrent = False
 
     def __init__(self, transformer: PreTrainedModel, rest: list[nn.Module], first_position: int) -> None:
-        self._transformer = transformer
+        self.transformer = transformer
         self._rest = rest
         self._first_position = first_position
+        # where layers differ in what they see, no mask is said for each kind: the layout and a layer's window say all
+        kinds = set(getattr(transformer.config, "layer_types", None) or ())
+        self._mask = dict.fromkeys(kinds) if len(kinds) > 1 else None
+
+    @property
+    def modules(self) -> list[nn.Module]:
+        """In their order."""
+        return [self.transformer, *self._rest]
 
     def draws_apart(self, input_ids: Tensor, layout: Layout) -> bool:
         """Whether a concurrent pass in training leaves torch's default generator alone, as its dropout is all ours."""
-        modules = [self._transformer, *self._rest]
         with torch.random.fork_rng(devices=[]):
             before = torch.get_rng_state()
-            for module in modules:
+            for module in self.modules:
                 module.train()
             try:
                 with ConcurrentPass(0).entered():
                     self(input_ids, layout)
                 return torch.equal(torch.get_rng_state(), before)
             finally:
-                for module in modules:
+                for module in self.modules:
                     module.eval()
 
     def __call__(self, input_ids: Tensor, layout: Layout) -> Tensor:
@@ -88,11 +96,12 @@ class PackedPass:
             layout = layout.filled()
             filling = int(layout.offsets[-1]) - len(input_ids)
             input_ids = torch.cat([input_ids, input_ids.new_zeros(filling)])
-        states = self._transformer(
+        states = self.transformer(
             input_ids=input_ids[None],
+            attention_mask=self._mask,
             position_ids=layout.positions[None] + self._first_position,
             layout=layout,
-        ).last_hidden_state[0]
+        ).last_hidden_state.squeeze(0)
         padded, mask = layout.unpacked(states)
         return _pooled({"token_embeddings": padded, "attention_mask": mask}, self._rest)[:documents]
 
@@ -122,19 +131,47 @@ def best_pass(modules: list[nn.Module], pad_id: int) -> Pass:
                 packed = PackedPass(transformer, modules[1:], first_position)
                 difference = packed(ids, layout) - expected
                 if float(difference.norm()) <= _TOLERANCE * float(expected.norm()):
+                    if transformer.device.type == "cuda" and not _trains(packed, pad_id):
+                        break
                     packed.concurrent = transformer.device.type == "cpu" and packed.draws_apart(ids, layout)
                     return packed
     # another architecture's code may object in any way; nothing is lost but speed
     except (TypeError, ValueError, KeyError, IndexError, AttributeError, RuntimeError, ImportError) as error:
+        if is_out_of_memory(error) or is_device_lost(error):
+            raise  # that says nothing of the architecture
         logger.debug("No pass without padding: %s: %s", type(error).__name__, error)
     with _quiet_transformers():
         transformer.set_attn_implementation(before)
     return padded
 
 
+def _trains(packed: PackedPass, pad_id: int) -> bool:
+    """Whether a card computes finite gradients in each precision: dropout and a gradient want other kernels."""
+    model = nn.ModuleList(packed.modules).train()
+    device = packed.transformer.device
+    half = torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
+    broken = torch.zeros((), dtype=torch.bool, device=device)
+    try:
+        with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices=[device]):
+            ids, layout = _trial(packed.transformer, pad_id)
+            for enabled in (False, True):
+                with torch.autocast(device.type, half, enabled):
+                    embeddings = packed(ids, layout)
+                embeddings.float().square().mean().backward()  # type: ignore[no-untyped-call]
+                for parameter in model.parameters():
+                    if parameter.grad is not None:
+                        broken |= parameter.grad.isnan().any()
+                model.zero_grad()
+        return not bool(broken)
+    finally:
+        model.zero_grad()
+        model.eval()
+
+
 def _trial(transformer: PreTrainedModel, pad_id: int) -> tuple[Tensor, Layout]:
-    """Three documents of random tokens."""
-    lengths = np.array(_TRIAL_LENGTHS)
+    """Three documents of random tokens, the longest of which no window holds."""
+    window = max(getattr(module, "sliding_window", None) or 0 for module in transformer.modules())
+    lengths = np.array(_TRIAL_LENGTHS) + np.array([window, 0, 0])
     ids = np.random.default_rng(0).integers(transformer.config.vocab_size - 1, size=lengths.sum())
     ids[(ids == pad_id) | (ids == transformer.config.pad_token_id)] = transformer.config.vocab_size - 1
     return torch.from_numpy(ids).to(transformer.device), Layout(lengths, transformer.device)

@@ -15,18 +15,9 @@ from typing import ParamSpec, TypeVar
 import torch
 
 from gloss_tune.errors import DeviceMemoryError
+from gloss_tune.faults import is_out_of_memory
 
 _MEBIBYTE = 1024 * 1024
-# What torch and the libraries below it say where memory runs short; oneDNN, which computes bfloat16 on a CPU,
-# says no more than what it could not make.
-_SHORTAGES = (
-    "can't allocate memory",
-    "out of memory",
-    "_status_alloc_failed",
-    "could not create a primitive",
-    "could not create a memory",
-)
-_NO_SHORTAGES = ("could not create a primitive descriptor",)  # an operation that it does not have
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -138,16 +129,6 @@ def device_memory_error(
     return DeviceMemoryError(
         f"{what} must fit into the memory of {device}, got {setting} with a peak of "
         f"{peak_memory_mb(device):.0f} MiB ({reason}); {advice}"
-    )
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out: Python's, NumPy's or torch's, on any device."""
-    if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
-        return True
-    text = str(error).lower()
-    return isinstance(error, RuntimeError) and (
-        any(shortage in text for shortage in _SHORTAGES) and not any(other in text for other in _NO_SHORTAGES)
     )
 
 

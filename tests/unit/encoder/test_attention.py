@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from gloss_tune.encoder import attention
 from gloss_tune.encoder import buckets as runs
 from gloss_tune.encoder.layout import Layout
+from tests.unit.encoder.stand_ins import attention as by_definition
 
 HEADS, WIDTH = 2, 4
 CPU = torch.device("cpu")
@@ -96,13 +97,24 @@ def test_bfloat16_stays_close() -> None:
     torch.testing.assert_close(found.double(), one_by_one(tensors), rtol=0.03, atol=0.03)
 
 
-@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
-def test_torchs_fused_attention_of_jagged_documents_is_the_same() -> None:
-    """What a GPU computes with, here by torch's own CPU kernels."""
-    tensors = qkv(5, torch.float32)
-    query, key, value = (tensor[0].transpose(0, 1) for tensor in tensors)
-    found = attention._jagged(query, key, value, Layout(LENGTHS, CPU), WIDTH**-0.5, 0.0)
-    torch.testing.assert_close(found[None], one_by_one(tensors), rtol=1e-4, atol=1e-5)
+@pytest.mark.usefixtures("_cut")
+@pytest.mark.parametrize("sliding_window", [1, 3, 7])
+@pytest.mark.parametrize("lanes", [1, 16])
+def test_in_a_window_a_token_sees_its_neighbours_alone(
+    sliding_window: int, lanes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attention, "lanes", lambda dtype: lanes)
+    weights = torch.randn(1, int(LENGTHS.sum()), HEADS, WIDTH, dtype=torch.float64)
+    ours, theirs = qkv(7), qkv(7)
+    found = packed(ours, sliding_window=sliding_window)
+    tokens = (tensor.squeeze(0).transpose(0, 1) for tensor in theirs)
+    boundaries = [0, *np.cumsum(LENGTHS).tolist()]
+    expected = by_definition(*tokens, boundaries, WIDTH**-0.5, sliding_window - 1)[None]
+    torch.testing.assert_close(found, expected)
+    (found * weights).sum().backward()
+    (expected * weights).sum().backward()
+    for our, their in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(our.grad, their.grad)
 
 
 class Causal(nn.Module):
@@ -111,7 +123,7 @@ class Causal(nn.Module):
 
 @pytest.mark.parametrize(
     ("module", "wishes"),
-    [(nn.Identity(), {"sliding_window": 4}), (nn.Identity(), {"softcap": 2.0}), (Causal(), {})],
+    [(nn.Identity(), {"position_bias": 4}), (nn.Identity(), {"softcap": 2.0}), (Causal(), {})],
 )
 def test_what_is_not_plain_attention_is_refused(module: nn.Module, wishes: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="plain and in both directions"):

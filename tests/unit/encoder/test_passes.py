@@ -25,11 +25,17 @@ SIZES = {
 }
 DISTILBERT = {"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 64}
 SPECIAL = dict.fromkeys(["bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id"], 2)
-PACKING = {"Bert": {}, "Roberta": {}, "Electra": {"embedding_size": 32}, "DistilBert": DISTILBERT}
+PACKING = {
+    "Bert": {},
+    "Roberta": {},
+    "Electra": {"embedding_size": 32},
+    "DistilBert": DISTILBERT,
+    # every second layer sees four tokens to each side
+    "ModernBert": {**SPECIAL, "global_attn_every_n_layers": 2, "local_attention": 8},
+}
 PADDING = {
     "MPNet": {},  # a bias of its own
     "DebertaV2": {},  # likewise
-    "ModernBert": {**SPECIAL, "global_attn_every_n_layers": 2},  # windows
 }
 LENGTHS = np.array([12, 11, 7, 3, 3])
 

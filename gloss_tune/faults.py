@@ -1,0 +1,58 @@
+"""What a device's error means, told without torch: too little memory, or a device that is lost for this process."""
+
+from __future__ import annotations
+
+# What torch and the libraries below it say where memory runs short; oneDNN, which computes bfloat16 on a CPU,
+# says no more than what it could not make.
+_SHORTAGES = (
+    "can't allocate memory",
+    "out of memory",
+    "_status_alloc_failed",
+    "could not create a primitive",
+    "could not create a memory",
+)
+_NO_SHORTAGES = ("could not create a primitive descriptor",)  # an operation that it does not have
+# CUDA repeats such an error for whatever comes next in the process; ROCm's and XPU's runtimes say it in these words
+_LOSSES = (
+    "cuda error",
+    "hip error",
+    "cublas_status",
+    "cudnn_status",
+    "cufft_",
+    "cusolver_status",
+    "cusparse_status",
+)
+_LOSSES_ELSEWHERE = (
+    "rocblas_status",
+    "hipblas_status",
+    "ur_result_error_device_lost",
+    "nvml_",
+    "device lost",
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out: Python's, NumPy's or torch's, on any device."""
+    if isinstance(error, MemoryError) or _is_torchs(error, "OutOfMemoryError"):
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and (
+        any(shortage in text for shortage in _SHORTAGES) and not any(other in text for other in _NO_SHORTAGES)
+    )
+
+
+def is_device_lost(error: BaseException) -> bool:
+    """Whether an error says that a device computes nothing more for this process, whatever the work is.
+
+    It is the machine's, not the work's: in a fresh process, or elsewhere, the same work may well go through.
+    """
+    if is_out_of_memory(error) or not isinstance(error, RuntimeError):
+        return False
+    text = str(error).lower()
+    return _is_torchs(error, "AcceleratorError") or any(
+        loss in text for loss in (*_LOSSES, *_LOSSES_ELSEWHERE)
+    )
+
+
+def _is_torchs(error: BaseException, name: str) -> bool:
+    return any(kind.__name__ == name and kind.__module__.startswith("torch") for kind in type(error).__mro__)
