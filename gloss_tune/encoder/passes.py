@@ -150,10 +150,10 @@ def _trains(packed: PackedPass, pad_id: int) -> bool:
     model = nn.ModuleList(packed.modules).train()
     device = packed.transformer.device
     half = torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
-    broken = torch.zeros((), dtype=torch.bool, device=device)
     try:
         with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices=[device]):
             ids, layout = _trial(packed.transformer, pad_id)
+            broken = torch.zeros((), dtype=torch.bool, device=device)
             for enabled in (False, True):
                 with torch.autocast(device.type, half, enabled):
                     embeddings = packed(ids, layout)
@@ -162,7 +162,7 @@ def _trains(packed: PackedPass, pad_id: int) -> bool:
                     if parameter.grad is not None:
                         broken |= parameter.grad.isnan().any()
                 model.zero_grad()
-        return not bool(broken)
+            return not bool(broken)
     finally:
         model.zero_grad()
         model.eval()
