@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-#: Kinds on which several machines see the same files, and on which SQLite's locks cannot be relied on.
-_NETWORK_KINDS = frozenset(
+#: Kinds on one machine's own disks or in its memory, on which SQLite's locks and its shared memory can be relied on.
+#: What several machines may see, and what nobody has tried, is not among them: a hypervisor's or a container
+#: desktop's shared folders (9p, virtiofs, vboxsf, grpcfuse …) pass for local disks, and are not.
+_LOCAL_KINDS = frozenset(
     (
-        *("nfs", "nfs3", "nfs4", "afs", "auristorfs", "coda", "ncpfs", "afpfs"),
-        *("cifs", "smb", "smb2", "smb3", "smbfs", "davfs", "davfs2", "webdav", "sshfs"),
-        *("lustre", "beegfs", "fhgfs", "gpfs", "panfs", "wekafs", "orangefs", "pvfs2"),
-        *("ceph", "ceph-fuse", "glusterfs", "moosefs", "mfs", "lizardfs", "seaweedfs", "juicefs"),
-        *("gfs", "gfs2", "ocfs2", "acfs"),  # several machines on one disk
-        *("s3fs", "goofys", "mount-s3", "gcsfuse", "rclone"),  # stores of objects, shown as files
+        *("ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "bcachefs", "jfs", "reiserfs", "nilfs2"),
+        *("tmpfs", "ramfs", "rootfs", "devtmpfs", "hugetlbfs"),
+        *("overlay", "overlayfs", "aufs", "unionfs", "fuse-overlayfs", "ecryptfs"),  # layers over local disks
+        *("ubifs", "jffs2", "minix", "squashfs", "erofs", "iso9660", "udf"),
+        *("apfs", "hfs", "hfsplus", "hfs+", "ufs", "ffs", "hammer", "hammer2"),
+        *("ntfs", "ntfs3", "refs", "vfat", "msdos", "msdosfs", "fat", "fat32", "exfat"),
+        *("fuseblk", "ntfs-3g"),  # a disk of this machine, read by a program
     )
 )
+UNKNOWN_KIND = "of unknown kind"
 #: Bytes; a study fills what is less within hours.
 LITTLE_SPACE = 200 * 10**6
 
@@ -25,21 +31,20 @@ Mount = tuple[str, str]
 """Mount point and kind of file system."""
 
 
-def network_filesystem(path: Path, mounts: Iterable[Mount] | None = None) -> str | None:
-    """The kind of network file system that holds a path, such as ``nfs4``.
+def nonlocal_filesystem(path: Path, mounts: Iterable[Mount] | None = None) -> str | None:
+    """The kind of file system that holds a path, such as ``nfs4`` or ``9p``, unless it is known to be local.
 
     Args:
         path: need not exist yet.
         mounts: what is mounted where, later mounts over earlier ones; by default as on this machine.
 
     Returns:
-        None where the file system is local, or where that cannot be told.
+        None where the file system is local; ``of unknown kind`` where that cannot be told.
     """
     kind = filesystem_kind(path, mounts)
     if kind is None:
-        return None
-    bare = kind.lower().removeprefix("fuse.").removeprefix("fuseblk.")
-    return kind if bare in _NETWORK_KINDS else None
+        return UNKNOWN_KIND
+    return None if kind.lower().removeprefix("fuse.") in _LOCAL_KINDS else kind
 
 
 def filesystem_kind(path: Path, mounts: Iterable[Mount] | None = None) -> str | None:
@@ -47,9 +52,13 @@ def filesystem_kind(path: Path, mounts: Iterable[Mount] | None = None) -> str | 
 
     Args:
         path: need not exist yet.
-        mounts: see :func:`network_filesystem`.
+        mounts: see :func:`nonlocal_filesystem`.
     """
     place = nearest_existing(path)  # first: looking at it mounts what is mounted on demand
+    if mounts is None:
+        exact = _kind_by_mount_id(place)
+        if exact is not None:
+            return exact
     holding: tuple[int, str] | None = None
     for point, kind in _mounts() if mounts is None else mounts:
         # at the same mount point, the later mount hides the earlier one
@@ -95,10 +104,35 @@ def _exists(path: Path) -> bool:
         return False
 
 
+def _kind_by_mount_id(place: Path) -> str | None:
+    """Asked of Linux's kernel, which knows best: mounts hide each other, and their points have names of any kind."""
+    if not hasattr(os, "O_PATH"):
+        return None
+    try:
+        # such a descriptor reads nothing, and closing it drops none of the locks that SQLite holds on the file
+        descriptor = os.open(f"{place}/." if place.is_dir() else place, os.O_PATH | os.O_CLOEXEC)
+        try:
+            info = Path(f"/proc/self/fdinfo/{descriptor}").read_text(encoding="ascii")
+        finally:
+            os.close(descriptor)
+        table = Path("/proc/self/mountinfo").read_bytes().decode(errors="surrogateescape")
+    except (OSError, ValueError):  # no /proc, as in some containers
+        return None
+    found = re.search(r"^mnt_id:\s*(\d+)$", info, re.MULTILINE)
+    for line in table.splitlines() if found else ():
+        head, _, tail = line.partition(" - ")
+        if found and head.split(" ", 1)[0] == found[1] and tail:
+            return tail.split(" ", 1)[0]
+    return None
+
+
 def _mounts() -> list[Mount]:
     import psutil
 
     try:
-        return [(part.mountpoint, part.fstype) for part in psutil.disk_partitions(all=True)]
-    except OSError:  # no /proc, as in some containers
+        parts = psutil.disk_partitions(all=True)
+    except (OSError, RuntimeError):
         return []
+    # Windows tells the other machine's kind of a network drive, and that it is one
+    remote = [(part, "remote" in part.opts.split(",")) for part in parts]
+    return [(part.mountpoint, f"remote {part.fstype}" if away else part.fstype) for part, away in remote]

@@ -48,10 +48,11 @@ def build_application(storage: str, artifacts: Any, writable: bool) -> Applicati
     import optuna_dashboard
 
     from gloss_tune.storage.connect import open_storage
-    from gloss_tune.workers.artifacts.store import artifact_store
+    from gloss_tune.workers.artifacts.store import artifact_reader, artifact_store
 
     opened = open_storage(storage, read_only=not writable)
-    application: Application = optuna_dashboard.wsgi(opened, artifact_store=artifact_store(artifacts))
+    store = artifact_store(artifacts) if writable else artifact_reader(artifacts)
+    application: Application = optuna_dashboard.wsgi(opened, artifact_store=store)
     return application if writable else read_only(application)
 
 

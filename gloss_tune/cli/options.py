@@ -31,8 +31,10 @@ def complete_study(context: typer.Context, incomplete: str) -> list[str]:
         if url.startswith("sqlite:///"):
             import sqlite3
 
-            path = Path(url.removeprefix("sqlite:///")).absolute()
-            with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=0.2)) as connection:
+            from gloss_tune.storage.sqlite_file import path_in_url, reading_address
+
+            address = reading_address(path_in_url(url.removeprefix("sqlite:///")))
+            with closing(sqlite3.connect(address, uri=True, timeout=0.2)) as connection:
                 names = [name for (name,) in connection.execute("SELECT study_name FROM studies")]
         else:
             from gloss_tune.storage.connect import open_storage
@@ -99,7 +101,8 @@ Force = Annotated[
         "--force",
         envvar="GLOSS_TUNE_FORCE",
         callback=lambda wanted: _force(wanted),
-        help="Use an SQLite storage on a network file system all the same; safe from one machine only.",
+        help="Use an SQLite storage on a file system that is not known to be local all the same; safe from one "
+        "machine only.",
     ),
 ]
 Test = Annotated[

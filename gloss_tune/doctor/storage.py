@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sqlite3
 import statistics
 import time
@@ -20,11 +19,12 @@ from gloss_tune.filesystem import (
     LITTLE_SPACE,
     filesystem_kind,
     free_space,
-    network_filesystem,
+    nonlocal_filesystem,
     why_not_writable,
 )
 from gloss_tune.logging import redact
-from gloss_tune.storage.url import is_forced, parse_storage_url
+from gloss_tune.storage.sqlite_file import find_fault
+from gloss_tune.storage.url import parse_storage_url
 from gloss_tune.wording import duration, size
 
 _LOCK_SECONDS = 10.0
@@ -32,7 +32,7 @@ _SLOW_SECONDS = 0.25
 _FEW_CONNECTIONS = 5
 _LARGEST_SKEW = 30.0
 
-_OTHER_PLACE = "put the database on a local disk, or use Postgres where several machines share a study"
+_FORCED_PLACE = "run workers on one machine only, or put the database on a local disk, or use Postgres"
 _POSTGRES_ADVICE = "check that the server runs, and that host, port, database, user and password are right"
 
 _POSTGRES_FIGURES = sqlalchemy.text(
@@ -65,14 +65,8 @@ def check_storage(url: str) -> Finding[Place]:
 
 def _check_sqlite(url: URL) -> Finding[Place]:
     path = Path(str(url.database)).absolute()
-    if not path.parent.is_dir():
-        return Finding(f"the folder {path.parent} does not exist", "failed", "make it first")
-    shared = network_filesystem(path)
-    if shared and not is_forced():
-        found = f"{path} lies on {shared}, where SQLite's locks cannot be relied on"
-        return Finding(found, "failed", _OTHER_PLACE)
-    if path.is_dir():
-        return Finding(f"{path} is a folder", "failed", "name a file")
+    if fault := find_fault(path, create=True):
+        return Finding(fault.found, "failed", fault.advice)
     if reason := why_not_writable(path.parent):
         found = f"the folder cannot be written to ({reason})"
         return Finding(found, "failed", "fix that, or choose another folder")
@@ -80,19 +74,14 @@ def _check_sqlite(url: URL) -> Finding[Place]:
     around = f"{filesystem_kind(path) or 'file system unknown'}, {size(free)} free"
     found = f"{path} does not exist yet, and can be made; {around}"
     if path.exists():
-        if not os.access(
-            path, os.W_OK
-        ):  # SQLite itself locks such a file without a word, and fails at the first write
-            advice = "give it to the workers' user, or fix its permissions"
-            return Finding(f"{path}: this user may only read it", "failed", advice)
         try:
             seconds, journal, place = _probe_sqlite(path)
         except sqlite3.Error as error:
             return Finding(f"{path}: {error}", "failed", _sqlite_advice(error))
         found = f"{path} answers in {duration(seconds)} and can be locked; {around}"
-    if shared:
+    if shared := nonlocal_filesystem(path):  # or find_fault would have told
         found += f"; use is forced on {shared}, where SQLite's locks cannot be relied on"
-        return Finding(found, "warning", f"run workers on one machine only, or {_OTHER_PLACE}", place)
+        return Finding(found, "warning", _FORCED_PLACE, place)
     if free < LITTLE_SPACE:
         return Finding(found, "warning", "make room: a full disk stops every worker", place)
     if journal != "wal" and place.has_tables:

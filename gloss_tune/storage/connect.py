@@ -7,10 +7,8 @@ first start on an empty database happens once.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import math
-import sqlite3
 import time
 from pathlib import Path
 from typing import Any
@@ -29,16 +27,15 @@ from sqlalchemy.exc import (
 )
 
 from gloss_tune.errors import StorageError
-from gloss_tune.filesystem import network_filesystem
 from gloss_tune.logging import redact
 from gloss_tune.storage import schema
 from gloss_tune.storage.shared_storage import READS, SharedStorage, exclusive
-from gloss_tune.storage.url import is_forced, parse_storage_url
+from gloss_tune.storage.sqlite_file import connection_for_reading, find_fault
+from gloss_tune.storage.url import engine_url, parse_storage_url, shown_url
 
 _BUSY_SECONDS = 300.0
 _FIRST_START_TRIES = 20
 _IDLE_SECONDS = 2.0
-_SMALLEST_PAGE = 512
 # A worker that is suspended inside a transaction must not hold up the others; a silent network is a broken one.
 _POSTGRES: dict[str, Any] = {
     "application_name": "gloss-tune",
@@ -57,18 +54,20 @@ def open_storage(text: str, *, create: bool = False, read_only: bool = False) ->
     Args:
         text: a database URL.
         create: make the database's tables if it has none yet; without it, an empty place is an error.
-        read_only: never wait for writers (SQLite), and ask nothing of the file system.
+        read_only: never wait for writers (SQLite), write nothing, and ask nothing of the file system: a file that
+            this user may only read will do.
 
     Raises:
         StorageError: if the URL is malformed, nothing answers there, or the database belongs to another tool or to
             an Optuna that is not installed here. Nothing was written.
     """
     url = parse_storage_url(text)
-    shown = redact(url.render_as_string(hide_password=True))
+    shown = shown_url(url)
     try:
-        _check_place(url, shown, create)
-        if not read_only:
-            _check_filesystem(url, shown)
+        if url.get_backend_name() == "sqlite":
+            fault = find_fault(Path(str(url.database)), create=create, write=not read_only)
+            if fault is not None:
+                raise StorageError(f"Storage {shown}: {fault.found}; {fault.advice}")
         return _open(url, shown, create=create, read_only=read_only)
     except ModuleNotFoundError as error:
         raise StorageError(
@@ -81,64 +80,21 @@ def open_storage(text: str, *, create: bool = False, read_only: bool = False) ->
         ) from None
 
 
-def _check_place(url: URL, shown: str, create: bool) -> None:
-    if url.get_backend_name() != "sqlite":
-        return
-    path = Path(str(url.database))
-    if not path.parent.is_dir():
-        raise StorageError(f"Storage {shown}: the folder {path.parent} does not exist; make it first")
-    if path.is_dir():
-        raise StorageError(f"Storage {shown}: {path} is a folder; name a file")
-    if not create and not path.exists():
-        raise StorageError(
-            f"Storage {shown} does not exist; 'gloss-tune create' makes it, or name another by --storage"
-        )
-    if path.exists() and path.stat().st_size and not _is_sqlite(path):
-        raise StorageError(f"Storage {shown}: {path} exists and is not an SQLite database; name another file")
-
-
-def _is_sqlite(path: Path) -> bool:
-    """Asked of SQLite itself.
-
-    Opening the file directly would be a disaster: closing it again drops every lock that this process's own
-    connections hold on it, and then other processes delete the log that these still write to
-    (https://sqlite.org/howtocorrupt.html, section 2.2).
-    """
-    if path.stat().st_size < _SMALLEST_PAGE:  # which SQLite would take for an empty database
-        return False
-    try:
-        with contextlib.closing(
-            sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
-        ) as connection:
-            connection.execute("PRAGMA schema_version")
-    except sqlite3.DatabaseError as error:
-        return "not a database" not in str(error)  # another trouble is for the real connection to report
-    return True
-
-
-def _check_filesystem(url: URL, shown: str) -> None:
-    """SQLite's locks and its write-ahead log work within one machine only."""
-    if url.get_backend_name() != "sqlite" or is_forced():
-        return
-    kind = network_filesystem(Path(str(url.database)))
-    if kind is not None:
-        raise StorageError(
-            f"Storage {shown} lies on a network file system ({kind}), where SQLite loses data when several "
-            "machines write. Use a local disk for one machine or Postgres for many; --force uses it all the same, "
-            "from one machine"
-        )
-
-
 def _open(url: URL, shown: str, *, create: bool, read_only: bool) -> SharedStorage:
     sqlite = url.get_backend_name() == "sqlite"
     if sqlite:
+        path = Path(str(url.database))
         kwargs: dict[str, Any] = {"connect_args": {"timeout": _BUSY_SECONDS}}
+        connect_reader = connection_for_reading(path, _BUSY_SECONDS) if read_only else None
+        if connect_reader is not None:
+            # a connection for each look: a writer may come to work meanwhile, and is read in another way
+            kwargs |= {"creator": connect_reader, "poolclass": sqlalchemy.NullPool}
     else:
         options = f"{_POSTGRES['options']} {url.query.get('options', '')}".strip()
         own = {key: value for key, value in url.query.items() if key in _POSTGRES}
         connect = {**_POSTGRES, **own, "options": options}
         kwargs = {"pool_size": 3, "connect_args": connect}
-    probe = sqlalchemy.create_engine(url, **kwargs)
+    probe = sqlalchemy.create_engine(engine_url(url), **kwargs)
     try:
         if not create and not _look(probe, shown):
             raise StorageError(f"Storage {shown} holds no study yet; 'gloss-tune create' makes one")
@@ -229,6 +185,8 @@ def _make_atomic(engine: sqlalchemy.Engine, read_only: bool) -> None:
     def _no_implicit_begin(connection: Any, _record: Any) -> None:
         connection.isolation_level = None
         connection.execute("PRAGMA synchronous=NORMAL")
+        if read_only:
+            connection.execute("PRAGMA query_only=ON")
 
     @event.listens_for(engine, "begin")
     def _begin(connection: sqlalchemy.Connection) -> None:

@@ -23,13 +23,14 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 
 from gloss_tune.errors import GlossTuneError, LeaseLostError
-from gloss_tune.logging import redact
 from gloss_tune.storage import schema
 from gloss_tune.storage.attributes import trial_state
 from gloss_tune.storage.fencing import holds, upsert_held
 from gloss_tune.storage.retry import Retry, retried
+from gloss_tune.storage.sqlite_file import path_of_engine
 from gloss_tune.storage.statements import insert_new
 from gloss_tune.storage.trial_rows import read_by_key, read_news
+from gloss_tune.storage.url import engine_url, shown_url
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -71,10 +72,11 @@ class SharedStorage(RDBStorage):
         self._finished_only = False
         self._file = Path(str(url.database)) if url.get_backend_name() == "sqlite" else None
         self._identity: tuple[int, int] | None = None
-        self.redacted_url = redact(url.render_as_string(hide_password=True))
+        self.redacted_url = shown_url(url)
         self.retry = Retry(self.redacted_url)
+        rendered = engine_url(url).render_as_string(hide_password=False)
         # Optuna runs the URL through str.format: braces of a path or password must survive that
-        plain = url.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}")
+        plain = rendered.replace("{", "{{").replace("}", "}}")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             super().__init__(plain, engine_kwargs=engine_kwargs, **options)
@@ -324,7 +326,7 @@ for _name in (
 def exclusive(engine: sqlalchemy.Engine) -> Iterator[None]:
     """Keep every other process on this database out of the block; released if this one dies."""
     if engine.dialect.name == "sqlite":
-        with FileLock(f"{engine.url.database}.lock"):
+        with FileLock(f"{path_of_engine(str(engine.url.database))}.lock"):
             yield
         return
     with engine.connect() as connection:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from sqlalchemy.engine import URL, make_url
@@ -11,6 +10,8 @@ from sqlalchemy.exc import (
 )
 
 from gloss_tune.errors import StorageError
+from gloss_tune.logging import redact
+from gloss_tune.storage.sqlite_file import path_in_url, url_of
 
 
 def parse_storage_url(text: str) -> URL:
@@ -34,7 +35,7 @@ def parse_storage_url(text: str) -> URL:
         ) from None
     backend = url.get_backend_name()
     if backend == "sqlite":
-        return _checked_sqlite(url)
+        return _checked_sqlite(url, text)
     if backend not in ("postgresql", "postgres"):
         raise StorageError(f"The storage must be SQLite or Postgres, {_EXAMPLES}; what was given is neither")
     if "@" in (url.host or ""):
@@ -56,26 +57,37 @@ def _read_url(name: str) -> str:
     return lines[0]
 
 
-def _checked_sqlite(url: URL) -> URL:
+def _checked_sqlite(url: URL, text: str) -> URL:
+    """With the file's own name as its database: all who ask where the file is get this one answer."""
     if url.database in (None, "", ":memory:") and not url.host:
         raise StorageError(f"A storage in memory cannot be shared by workers; name a file, {_EXAMPLES}")
-    if url.host or url.query:
+    _, _, name = text.partition(":///")
+    if url.host or "?" in name:
         raise StorageError(
-            f"An SQLite storage is sqlite:///FILE with three slashes and no options, {_EXAMPLES}"
+            "An SQLite storage is sqlite:///FILE with three slashes and no options; a '?' of the file's name is "
+            f"written %3F, {_EXAMPLES}"
         )
-    return url.set(drivername="sqlite")
+    try:
+        return URL.create("sqlite", database=str(path_in_url(name)))
+    except ValueError:
+        raise StorageError(f"An SQLite storage is sqlite:///FILE, and {name!r} names no file") from None
+
+
+def shown_url(url: URL) -> str:
+    """A URL as people may see it and give it again: without its password."""
+    if url.get_backend_name() == "sqlite":
+        return redact(url_of(Path(str(url.database))))
+    return redact(url.render_as_string(hide_password=True))
+
+
+def engine_url(url: URL) -> URL:
+    """The URL for SQLAlchemy, whose releases do not agree on what a file's name may hold: as SQLite's own address."""
+    if url.get_backend_name() != "sqlite":
+        return url
+    return url.set(database=Path(str(url.database)).absolute().as_uri(), query={"uri": "true"})
 
 
 _EXAMPLES = "for example sqlite:///gloss-tune.db or postgresql://user@host/database"
 
 
 _LONGEST_URL = 10_000
-
-
-#: Set by ``--force``: use an SQLite file on a network file system all the same; child processes inherit it.
-FORCE_VARIABLE = "GLOSS_TUNE_FORCE"
-
-
-def is_forced() -> bool:
-    """Whether the user insists on SQLite on a network file system."""
-    return os.environ.get(FORCE_VARIABLE, "").lower() not in ("", "0", "false", "no", "off")

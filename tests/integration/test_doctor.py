@@ -34,7 +34,7 @@ from gloss_tune.queue.claims import claim
 from gloss_tune.queue.heartbeats import WorkerEntry, register_worker
 from gloss_tune.signals import StopFlag
 from gloss_tune.spec.build import build_spec
-from gloss_tune.storage import connect as storage_module
+from gloss_tune.storage import sqlite_file
 from gloss_tune.study.create import create
 from gloss_tune.study.study import OpenStudy
 from gloss_tune.workers.artifacts.store import artifacts_folder, has_left_marker, leave_marker
@@ -214,7 +214,7 @@ def write_foreign(path: Path) -> None:
     ("break_it", "name", "words"),
     [
         (write_foreign, "schema", "another tool"),
-        (lambda path: path.write_text("no database" * 100), "storage", "not a database"),
+        (lambda path: path.write_text("no database" * 100), "storage", "not an SQLite database"),
         (lambda path: path.mkdir(), "storage", "folder"),
     ],
 )
@@ -236,8 +236,8 @@ def test_a_folder_that_is_gone(tmp_path: Path) -> None:
 
 def test_sqlite_on_a_network_file_system(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     make(url)
-    for module in (storage_checks, storage_module):
-        monkeypatch.setattr(module, "network_filesystem", lambda path: "nfs4")
+    for module in (storage_checks, sqlite_file):
+        monkeypatch.setattr(module, "nonlocal_filesystem", lambda path: "nfs4")
     finding = check_storage(url)
     assert finding.state == "failed"
     assert "nfs4" in finding.found
@@ -257,11 +257,10 @@ def test_a_file_that_this_user_may_only_read(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make(url)
-    access = os.access
     refused = tmp_path / "study.db"
-    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != refused and access(path, mode))
+    monkeypatch.setattr(sqlite_file, "_may", lambda path, mode: path != refused or mode == os.R_OK)
     finding = failed(examine(url), "storage")
-    assert "may only read it" in finding.found
+    assert "may only be read" in finding.found
     assert "permissions" in (finding.advice or "")
 
 

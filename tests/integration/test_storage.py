@@ -463,13 +463,13 @@ def on_nfs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.delenv("GLOSS_TUNE_FORCE", raising=False)
     url = f"sqlite:///{tmp_path}/study.db"
     open_storage(url, create=True)
-    monkeypatch.setattr("gloss_tune.storage.connect.network_filesystem", lambda path: "nfs4")
+    monkeypatch.setattr("gloss_tune.storage.sqlite_file.nonlocal_filesystem", lambda path: "9p")
     return url
 
 
 @pytest.mark.parametrize("create", [False, True])
 def test_sqlite_on_a_network_file_system_is_refused_with_advice(on_nfs: str, create: bool) -> None:
-    with pytest.raises(StorageError, match=r"network file system \(nfs4\).*Postgres.*--force"):
+    with pytest.raises(StorageError, match=r"not known to be a local one \(9p\).*Postgres.*--force"):
         open_storage(on_nfs, create=create)
 
 

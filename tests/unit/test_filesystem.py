@@ -3,62 +3,74 @@
 from __future__ import annotations
 
 import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
+from gloss_tune import filesystem
 from gloss_tune.filesystem import (
     filesystem_kind,
     free_space,
     nearest_existing,
-    network_filesystem,
+    nonlocal_filesystem,
     why_not_writable,
 )
 
+SHARED = [
+    *(
+        "nfs",
+        "nfs4",
+        "NFS",
+        "cifs",
+        "smb3",
+        "smbfs",
+        "fuse.sshfs",
+        "davfs",
+        "afs",
+        "lustre",
+        "beegfs",
+        "gpfs",
+    ),
+    *("ceph", "fuse.ceph", "glusterfs", "fuse.glusterfs", "ocfs2", "gfs2", "orangefs", "pvfs2", "fuse.s3fs"),
+    # of virtual machines and container desktops, which look local and are not
+    *("9p", "virtiofs", "fuse.virtiofs", "fuse.grpcfuse", "grpcfuse", "vboxsf", "prl_fs", "vmhgfs"),
+    *("fuse.vmhgfs-fuse", "drvfs", "osxfs", "fakeowner", "fuse.osxfs"),
+    # of object stores and unions, and what nobody has heard of yet
+    *("fuse.blobfuse2", "fuse.gcsfuse", "fuse.rclone", "fuse.juicefs", "fuse", "fuse.mergerfs", "autofs"),
+    *("remote NTFS", "none", "someday-fs", ""),
+]
+LOCAL = [
+    *("ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "bcachefs", "tmpfs", "ramfs", "overlay"),
+    *(
+        "fuse.fuse-overlayfs",
+        "fuseblk",
+        "fuse.ntfs-3g",
+        "ntfs3",
+        "NTFS",
+        "vfat",
+        "exfat",
+        "apfs",
+        "hfs",
+        "ufs",
+    ),
+]
 
-@pytest.mark.parametrize(
-    "kind",
-    [
-        *(
-            "nfs",
-            "nfs4",
-            "NFS",
-            "cifs",
-            "smb3",
-            "smbfs",
-            "fuse.sshfs",
-            "davfs",
-            "afs",
-            "lustre",
-            "beegfs",
-            "gpfs",
-        ),
-        *(
-            "ceph",
-            "fuse.ceph",
-            "glusterfs",
-            "fuse.glusterfs",
-            "ocfs2",
-            "gfs2",
-            "orangefs",
-            "pvfs2",
-            "fuse.s3fs",
-        ),
-    ],
-)
-def test_network_file_systems_are_known(kind: str, tmp_path: Path) -> None:
+
+@pytest.mark.parametrize("kind", SHARED)
+def test_what_is_not_known_to_be_local_is_named(kind: str, tmp_path: Path) -> None:
     mounts = [("/", "ext4"), (str(tmp_path.resolve()), kind)]
-    assert network_filesystem(tmp_path / "study.db", mounts) == kind
-    assert network_filesystem(tmp_path.parent / "study.db", mounts) is None
+    assert nonlocal_filesystem(tmp_path / "study.db", mounts) == kind
+    assert nonlocal_filesystem(tmp_path.parent / "study.db", mounts) is None
 
 
-@pytest.mark.parametrize(
-    "kind",
-    ["ext4", "xfs", "btrfs", "zfs", "tmpfs", "overlay", "9p", "virtiofs", "fuseblk", "apfs", "fuse.mergerfs"],
-)
-def test_local_ones_and_those_of_virtual_machines_are_none(kind: str) -> None:
-    assert network_filesystem(Path("/anything"), [("/", kind)]) is None
+@pytest.mark.parametrize("kind", LOCAL)
+def test_local_ones_are_none(kind: str) -> None:
+    assert nonlocal_filesystem(Path("/anything"), [("/", kind)]) is None
     assert filesystem_kind(Path("/anything"), [("/", kind)]) == kind
 
 
@@ -67,20 +79,20 @@ def test_the_longest_mount_point_holds_whatever_the_order(tmp_path: Path) -> Non
     (home / "scratch").mkdir()
     mounts = [(f"{home}/scratch", "xfs"), ("/", "ext4"), (str(home), "nfs4")]
     for table in (mounts, mounts[::-1]):
-        assert network_filesystem(home / "scratch" / "study.db", table) is None
-        assert network_filesystem(home / "scratchy" / "study.db", table) == "nfs4"
-        assert network_filesystem(home, table) == "nfs4"
+        assert nonlocal_filesystem(home / "scratch" / "study.db", table) is None
+        assert nonlocal_filesystem(home / "scratchy" / "study.db", table) == "nfs4"
+        assert nonlocal_filesystem(home, table) == "nfs4"
 
 
 def test_a_mount_over_another_hides_it(tmp_path: Path) -> None:
     point = str(tmp_path.resolve())
-    assert network_filesystem(tmp_path, [("/", "ext4"), (point, "autofs"), (point, "nfs4")]) == "nfs4"
-    assert network_filesystem(tmp_path, [("/", "ext4"), (point, "nfs4"), (point, "tmpfs")]) is None
+    assert nonlocal_filesystem(tmp_path, [("/", "ext4"), (point, "autofs"), (point, "nfs4")]) == "nfs4"
+    assert nonlocal_filesystem(tmp_path, [("/", "ext4"), (point, "nfs4"), (point, "tmpfs")]) is None
 
 
 def test_a_path_that_is_not_there_yet_counts_where_it_would_be(tmp_path: Path) -> None:
     point = str(tmp_path.resolve())
-    assert network_filesystem(tmp_path / "a" / "b" / "study.db", [("/", "ext4"), (point, "nfs")]) == "nfs"
+    assert nonlocal_filesystem(tmp_path / "a" / "b" / "study.db", [("/", "ext4"), (point, "nfs")]) == "nfs"
 
 
 def test_links_are_followed(tmp_path: Path) -> None:
@@ -88,24 +100,81 @@ def test_links_are_followed(tmp_path: Path) -> None:
     (tmp_path / "shared").mkdir()
     (tmp_path / "here").symlink_to(tmp_path / "shared")
     mounts = [("/", "ext4"), (str((tmp_path / "shared").resolve()), "nfs4")]
-    assert network_filesystem(tmp_path / "here" / "study.db", mounts) == "nfs4"
+    assert nonlocal_filesystem(tmp_path / "here" / "study.db", mounts) == "nfs4"
 
 
 def test_relative_paths_are_seen_from_the_current_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert network_filesystem(Path("study.db"), [("/", "ext4"), (str(tmp_path.resolve()), "cifs")]) == "cifs"
+    assert nonlocal_filesystem(Path("study.db"), [("/", "ext4"), (str(tmp_path.resolve()), "cifs")]) == "cifs"
 
 
-def test_without_a_mount_table_nothing_is_claimed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert network_filesystem(tmp_path, []) is None
+def test_what_cannot_be_told_is_not_taken_for_local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert nonlocal_filesystem(tmp_path, []) == "of unknown kind"
 
     def unreadable(**_: object) -> None:
         raise FileNotFoundError("/proc/self/mounts")
 
     monkeypatch.setattr(psutil, "disk_partitions", unreadable)
-    assert network_filesystem(tmp_path) is None
+    monkeypatch.setattr(filesystem, "_kind_by_mount_id", lambda place: None)
+    assert nonlocal_filesystem(tmp_path) == "of unknown kind"
+
+
+def test_a_network_drive_of_windows_tells_the_other_machines_kind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drive = type("drive", (), {"mountpoint": "/", "fstype": "NTFS", "opts": "rw,remote"})
+    monkeypatch.setattr(psutil, "disk_partitions", lambda all: [drive])
+    monkeypatch.setattr(filesystem, "_kind_by_mount_id", lambda place: None)
+    assert nonlocal_filesystem(tmp_path) == "remote NTFS"
+
+
+@pytest.fixture
+def mount(tmp_path: Path) -> Iterator[Callable[..., None]]:
+    points: list[str] = []
+
+    def mounted(kind: str, point: Path, *options: str) -> None:
+        point.mkdir(parents=True, exist_ok=True)
+        command = ["mount", "-t", kind, *options, "gloss-tune", str(point)]
+        if subprocess.run(command, capture_output=True, check=False).returncode:
+            pytest.skip("needs the right to mount")
+        points.append(str(point))
+
+    yield mounted
+    for point in reversed(points):
+        subprocess.run(["umount", point], check=True)
+
+
+def test_the_kernel_tells_which_mount_holds_a_path(mount: Callable[..., None], tmp_path: Path) -> None:
+    """Names with blanks are written \\040 in its table, and a later mount over a folder hides those below it."""
+    odd = tmp_path / "a b\\040c"
+    mount("ramfs", odd)
+    assert filesystem_kind(odd / "study.db") == "ramfs"
+    assert filesystem_kind(tmp_path) != "ramfs"
+    mount("ramfs", tmp_path / "outer" / "inner")
+    mount("tmpfs", tmp_path / "outer")  # hides the one below
+    (tmp_path / "outer" / "inner").mkdir()
+    assert filesystem_kind(tmp_path / "outer" / "inner") == "tmpfs"
+    (tmp_path / "bound").mkdir()
+    subprocess.run(["mount", "--bind", odd, tmp_path / "bound"], check=True)
+    try:
+        assert filesystem_kind(tmp_path / "bound" / "study.db") == "ramfs"
+    finally:
+        subprocess.run(["umount", tmp_path / "bound"], check=True)
+
+
+def test_asking_for_the_kind_drops_no_lock_on_the_file(tmp_path: Path) -> None:
+    """As opening and closing it would (see sqlite.org/howtocorrupt.html)."""
+    path = tmp_path / "study.db"
+    holder = sqlite3.connect(path, isolation_level=None)
+    holder.execute("CREATE TABLE a (b)")
+    holder.execute("BEGIN EXCLUSIVE")
+    assert filesystem_kind(path) is not None
+    code = f"import sqlite3; sqlite3.connect({str(path)!r}, timeout=0).execute('BEGIN IMMEDIATE')"
+    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    holder.close()
+    assert "locked" in other.stderr
 
 
 def test_this_machine_has_a_mount_table() -> None:

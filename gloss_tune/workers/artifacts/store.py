@@ -27,6 +27,11 @@ _HOSTS = "hosts"
 def artifact_store(folder: Path) -> FileSystemArtifactStore:
     """The store in ``folder``, which is made if need be."""
     folder.mkdir(parents=True, exist_ok=True)
+    return artifact_reader(folder)
+
+
+def artifact_reader(folder: Path) -> FileSystemArtifactStore:
+    """The store in ``folder`` for those who only look, and make nothing: it may not even be there."""
     return FileSystemArtifactStore(folder)
 
 
