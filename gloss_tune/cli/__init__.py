@@ -93,7 +93,7 @@ def main() -> None:
         reason = _storage_trouble(error)
         if reason is None:
             raise
-        _complain(f"The storage does not do what was asked: {reason}. Mend that and repeat")
+        _complain(f"The storage does not do what was asked: {reason}. Fix that and repeat")
         sys.exit(1)
 
 

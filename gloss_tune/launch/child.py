@@ -1,4 +1,4 @@
-"""A worker that ``launch`` started: it obeys its parent, outlives it by one epoch at most, and says why it leaves.
+"""A worker that ``launch`` started: it takes its parent's orders, outlives it by one epoch, says why it leaves.
 
 Parent and child talk through one pipe that nobody else sees. To the child go orders to stop; to the parent go
 :class:`TrialFinished` after each trial and one :class:`Leaving` at the end. A pipe that closes means that the parent
@@ -70,7 +70,7 @@ class Why(str, Enum):
 
 @dataclass(frozen=True)
 class Leaving:
-    """A worker's last word."""
+    """A worker's last message."""
 
     why: Why
     reason: str = ""
@@ -86,15 +86,15 @@ def work_for_parent(order: Order, connection: Connection) -> None:
     with stop_on_signal(last=True, one_notice=_ONE_NOTICE_SECONDS) as stop:
         if hasattr(signal, "pthread_sigmask"):
             signal.pthread_sigmask(signal.SIG_SETMASK, [])  # the process that forks us blocks them
-        threading.Thread(target=_obey, args=(connection, stop), name="obey-parent", daemon=True).start()
+        threading.Thread(target=_receive_orders, args=(connection, stop), name="orders", daemon=True).start()
         leaving = _work(order, connection, stop)
-        _tell(connection, leaving)
+        _send(connection, leaving)
     sys.exit(stop.exit_code if leaving.why is Why.stopped else int(leaving.why is not Why.done))
 
 
 def _work(order: Order, connection: Connection, stop: StopFlag) -> Leaving:
     try:
-        serve(order.storage, order.study, order.options, stop, lambda: _tell(connection, TrialFinished()))
+        serve(order.storage, order.study, order.options, stop, lambda: _send(connection, TrialFinished()))
     except StorageError as error:  # the parent opened this storage: it is away, and will be back
         return Leaving(Why.crashed, str(error))
     except InputError as error:
@@ -107,12 +107,12 @@ def _work(order: Order, connection: Connection, stop: StopFlag) -> Leaving:
     return Leaving(Why.done if stop.signum is None else Why.stopped)
 
 
-def _tell(connection: Connection, message: object) -> None:
-    with contextlib.suppress(OSError):  # the parent has died; the thread that obeys it knows
+def _send(connection: Connection, message: object) -> None:
+    with contextlib.suppress(OSError):  # the parent has died; the thread that receives its orders knows
         connection.send(message)
 
 
-def _obey(connection: Connection, stop: StopFlag) -> None:
+def _receive_orders(connection: Connection, stop: StopFlag) -> None:
     """Pass the parent's orders on to the flag, and its death."""
     while True:
         try:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
-import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -18,6 +17,8 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from typing import Any
+
+import psutil
 
 from gloss_tune.errors import StartAbandonedError
 from gloss_tune.storage.url import parse_storage_url
@@ -122,9 +123,10 @@ def end_server() -> None:
 
     Their exit codes are 255, unless it had told others.
     """
-    pid = getattr(forkserver, "_forkserver")._forkserver_pid  # noqa: B009
-    if pid is not None:
-        os.kill(pid, signal.SIGKILL)
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            if any(forkserver.__name__ in word for word in child.cmdline()):
+                child.kill()
 
 
 def _ensure_server() -> None:

@@ -113,7 +113,7 @@ class _Group:
             for worker in self._devices:
                 self._start(worker)
             while self._members or self._policy.waiting or (self._ordered is None and self._watch.deciding):
-                self._look()
+                self._poll()
         finally:
             for member in self._members.values():  # only after an error of our own: they leave by themselves
                 member.connection.close()
@@ -121,20 +121,20 @@ class _Group:
             now = self._watch.close(_MARGIN_SECONDS)
         return self._leave(now)
 
-    def _look(self) -> None:
-        """One round: hear the workers, pass on signals, replace the dead."""
+    def _poll(self) -> None:
+        """One round: receive what workers send, forward signals, handle exits, restart."""
         watched: list[Any] = [member.connection for member in self._members.values() if not member.silent]
         watched += [member.process.sentinel for member in self._members.values()]
         if watched:
             wait(watched, _LOOK_SECONDS)
         else:
             time.sleep(_LOOK_SECONDS)
-        self._pass_on()
+        self._forward_signal()
         for worker, member in list(self._members.items()):
-            self._hear(worker, member)
+            self._receive(worker, member)
             if member.process.exitcode is not None:
-                self._hear(worker, member)  # what it said between our last look and its end
-                self._remove(worker, member)
+                self._receive(worker, member)  # what it sent between the last poll and its exit
+                self._handle_exit(worker, member)
         self._kill_overdue()
         if not self._watch.away:
             for worker in self._policy.start_due():
@@ -166,12 +166,12 @@ class _Group:
         except StartAbandonedError:
             return
         except (OSError, EOFError) as error:
-            self._died(worker, f"could not be started ({type(error).__name__}: {error})")
+            self._handle_death(worker, f"could not be started ({type(error).__name__}: {error})")
             return
         self._members[worker] = _Member(process, connection)
         self._policy.started(worker)
 
-    def _hear(self, worker: int, member: _Member) -> None:
+    def _receive(self, worker: int, member: _Member) -> None:
         try:
             while not member.silent and member.connection.poll():
                 message = member.connection.recv()
@@ -184,7 +184,7 @@ class _Group:
         except (EOFError, OSError):  # its exit code will tell the rest
             member.silent = True
 
-    def _remove(self, worker: int, member: _Member) -> None:
+    def _handle_exit(self, worker: int, member: _Member) -> None:
         """A worker's process has ended."""
         del self._members[worker]
         member.connection.close()  # should the exit code be a dead server's, the worker lives: this ends it
@@ -192,19 +192,19 @@ class _Group:
         assert exit_code is not None
         member.process.join()
         member.process.close()
-        leaving = member.leaving or _last_word_of(exit_code)
+        leaving = member.leaving or _infer_leaving(exit_code)
         if leaving.why is Why.crashed:
-            self._died(worker, leaving.reason)
+            self._handle_death(worker, leaving.reason)
         elif leaving.why is Why.stopped and self._ordered is None:
             self._signal_of_others = exit_code
         elif leaving.why is Why.wrong_input:
-            self._give_up(InputError(leaving.reason))
+            self._stop_for(InputError(leaving.reason))
         elif leaving.why is Why.gave_up:
             if self._members and (self._failure is None or str(self._failure) != leaving.reason):
                 logger.warning("Worker %d gives up: %s", worker, leaving.reason)
             self._fail(leaving.reason)
 
-    def _died(self, worker: int, reason: str) -> None:
+    def _handle_death(self, worker: int, reason: str) -> None:
         self._watch.requeue()
         if self._ordered is not None:
             if not self._killed:
@@ -215,7 +215,7 @@ class _Group:
             logger.warning("Worker %d: %s. It is not started again.", worker, reason)
             self._fail(
                 f"Worker {worker} died {MOST_DEATHS} times without finishing a trial, at last so: {reason}. "
-                "Trials still wait under their own numbers. Mend the cause and launch again"
+                "Trials still wait under their own numbers. Fix the cause and launch again"
             )
         else:
             logger.warning("Worker %d: %s. Starting it again in %.0f s.", worker, reason, pause)
@@ -224,16 +224,16 @@ class _Group:
         """One worker will not go on; the others may still finish the study, which then counts."""
         self._failure = self._failure or GlossTuneError(reason)
 
-    def _give_up(self, error: InputError) -> None:
+    def _stop_for(self, error: InputError) -> None:
         if not isinstance(self._failure, InputError):
             self._failure = error
-        self._order(StopOrder(signal.SIGTERM, at_once=False))
+        self._stop_workers(StopOrder(signal.SIGTERM, at_once=False))
 
-    def _pass_on(self) -> None:
+    def _forward_signal(self) -> None:
         if self._stop.signum is not None:
-            self._order(StopOrder(self._stop.signum, self._stop.at_once))
+            self._stop_workers(StopOrder(self._stop.signum, self._stop.at_once))
 
-    def _order(self, order: StopOrder) -> None:
+    def _stop_workers(self, order: StopOrder) -> None:
         """Stop all workers, and start none again; what was ordered before is only ever made more urgent."""
         if self._ordered is not None and (self._ordered.at_once or not order.at_once):
             return
@@ -286,7 +286,7 @@ class _Group:
         return f" on {', '.join(dict.fromkeys(named))}"
 
 
-def _last_word_of(exit_code: int) -> Leaving:
+def _infer_leaving(exit_code: int) -> Leaving:
     """What a worker that could not say it itself would have said."""
     if exit_code in _AFTER_SIGNALS:  # it was stuck, and its thread ended it
         return Leaving(Why.stopped)

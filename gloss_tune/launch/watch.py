@@ -88,7 +88,7 @@ class StudyWatch:
         while not last:
             last = self._stop.is_set()
             try:
-                self._look()
+                self._check()
             except Exception as error:  # whatever it is, the workers go on and need looking after
                 if not self._away:
                     logger.warning("The storage does not answer (%s); asking again.", outage(error) or error)
@@ -102,7 +102,7 @@ class StudyWatch:
                 self._wake.clear()
         self._opened.storage.remove_session()
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         if self._lost:
             self._lost = False
             try:
@@ -112,13 +112,13 @@ class StudyWatch:
                 raise
         self._counts = now = trial_counts(self._opened)
         if self._trials_considered < self._trials_told and not self._stop.is_set():
-            self._consider(now["waiting"] + now["running"])
+            self._grow(now["waiting"] + now["running"])
         finished, since = finished_of(now), time.monotonic() - self._said[1]
         if finished > self._said[0] and since > _BETWEEN_LINES and not self._stop.is_set():
             say_progress(self._opened, now)
             self._said = (finished, time.monotonic())
 
-    def _consider(self, left: int) -> None:
+    def _grow(self, left: int) -> None:
         """May more workers join? Measuring takes seconds, in which nothing else is looked at."""
         assert self._density is not None
         told = self._trials_told

@@ -224,5 +224,5 @@ def stop_reason(
         )
         return (
             f"{rule}, the last one, trial {trial.number}, with: {error}. "
-            "Mend the cause; 'gloss-tune reap --failed' then requeues them"
+            "Fix the cause; 'gloss-tune reap --failed' then requeues them"
         )

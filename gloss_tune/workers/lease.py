@@ -1,10 +1,10 @@
-"""The thread that keeps a worker's lease alive while the worker computes, and requeues what others lost."""
+"""The thread that keeps a worker's lease alive while the worker computes, and requeues what lost workers held."""
 
 from __future__ import annotations
 
 import threading
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from gloss_tune.logging import logger
 from gloss_tune.queue.claims import Claim
@@ -21,6 +21,19 @@ _BEATS_PER_LEASE = 4
 _LONGEST_PAUSE = 5.0
 
 
+@dataclass(frozen=True)
+class WorkersHere:
+    """The study's workers on this machine.
+
+    Args:
+        count: how many, this one included.
+        others: process ids of the others, as far as they mean the same here.
+    """
+
+    count: int = 1
+    others: tuple[int, ...] = ()
+
+
 class LeaseKeeper:
     """Renews the lease of the trial at hand, keeps the worker on the registry, and requeues lost workers' trials.
 
@@ -34,12 +47,12 @@ class LeaseKeeper:
         self._entry = entry
         self._claim: Claim | None = None
         self._lost = False
-        self._here: tuple[int, tuple[int, ...]] = (1, ())
+        self._workers_here = WorkersHere()
         self._cautious_until = 0.0
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._pause = min(opened.spec.lease / _BEATS_PER_LEASE, _LONGEST_PAUSE)
-        self._thread = threading.Thread(target=self._beat_until_stopped, name="lease-keeper", daemon=True)
+        self._thread = threading.Thread(target=self._send_heartbeats, name="lease-keeper", daemon=True)
 
     def __enter__(self) -> LeaseKeeper:
         register_worker(self._opened.storage, self._opened.study_id, self._entry)
@@ -52,17 +65,17 @@ class LeaseKeeper:
         self._thread.join()
         unregister_worker(self._opened.storage, self._opened.study_id, self._entry.id)
 
-    def watch(self, claimed: Claim | None, device: str) -> None:
-        """From now on, keep this claim's lease; None between two trials, which the next beat tells the others."""
+    def watch(self, claimed: Claim | None) -> None:
+        """From now on, keep this claim's lease; None between two trials, which the next heartbeat tells the others."""
         with self._lock:
             self._claim, self._lost = claimed, False
             number = None if claimed is None else claimed.number
-            self._entry = replace(self._entry, trial=number, epoch=0, speed=0.0, device=device)
+            self._entry = replace(self._entry, trial=number, epoch=0, speed=0.0)
         if claimed is not None:
             register_worker(self._opened.storage, self._opened.study_id, self._entry)
 
     def finished_epoch(self, epoch: int, speed: float) -> None:
-        """Remember how far the trial is and how fast it trains (documents/s), for the next beat."""
+        """Remember how far the trial is and how fast it trains (documents/s), for the next heartbeat."""
         with self._lock:
             self._entry = replace(self._entry, epoch=epoch, speed=speed)
 
@@ -73,33 +86,29 @@ class LeaseKeeper:
 
     @property
     def lost(self) -> bool:
-        """Whether the last beat found that the claim is no longer ours."""
+        """Whether the last heartbeat found that the claim is no longer ours."""
         return self._lost
 
     @property
-    def workers_here(self) -> int:
-        """How many of the study's workers share this machine, this one included, as of the last beat."""
-        return self._here[0]
+    def workers_here(self) -> WorkersHere:
+        """The study's workers on this machine, as of the last heartbeat."""
+        return self._workers_here
 
-    @property
-    def neighbours(self) -> tuple[int, ...]:
-        """Process ids of the others, as far as they mean the same here."""
-        return self._here[1]
-
-    def count_workers_here(self) -> None:
+    def count_workers_here(self) -> WorkersHere:
         """Count the workers on this machine now."""
         others = live_workers(self._opened.storage, self._opened.study_id, self._opened.spec.lease)
-        self._here = self._beside(others)
+        self._workers_here = self._beside(others)
+        return self._workers_here
 
-    def _beat_until_stopped(self) -> None:
+    def _send_heartbeats(self) -> None:
         while not self._stop.wait(self._pause):
             try:
-                self._beat()
+                self._heartbeat()
             except Exception as error:  # the main thread decides what becomes of the worker
                 logger.warning("The lease could not be renewed (%s); trying again.", error)
         self._opened.storage.remove_session()
 
-    def _beat(self) -> None:
+    def _heartbeat(self) -> None:
         with self._lock:
             claimed, entry = self._claim, self._entry
         lease = self._opened.spec.lease
@@ -107,14 +116,15 @@ class LeaseKeeper:
         if not heard.holds:
             with self._lock:
                 self._lost = self._claim == claimed
-        self._here = self._beside(heard.present)
+        self._workers_here = self._beside(heard.present)
         if heard.silence > lease:  # cut off or asleep, and so perhaps all others were: let them renew first
             self._cautious_until = time.monotonic() + lease
         cautious = time.monotonic() < self._cautious_until
         if (heard.others_silent and not cautious) or any(worker.is_gone for worker in heard.registry):
             self._opened.requeue_lost(only_gone=cautious)
 
-    def _beside(self, workers: list[WorkerEntry]) -> tuple[int, tuple[int, ...]]:
+    def _beside(self, workers: list[WorkerEntry]) -> WorkersHere:
         own = self._entry
         others = [worker for worker in workers if worker.host == own.host and worker.id != own.id]
-        return 1 + len(others), tuple(worker.pid for worker in others if worker.machine == own.machine)
+        pids = tuple(worker.pid for worker in others if worker.machine == own.machine)
+        return WorkersHere(1 + len(others), pids)

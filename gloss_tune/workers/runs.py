@@ -1,25 +1,113 @@
-"""What a worker needs to train: the study's data and encoder on this machine, its device, its share of the cores."""
+"""What a worker runs trials with: the study's data and encoder on its device, or in a rehearsal nothing at all."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+import optuna
 from numpy.typing import NDArray
+from optuna.trial import TrialState
 
 from gloss_tune.cores import CoreShare
 from gloss_tune.encoder import resolve_encoder
-from gloss_tune.finetune.config import FinetuneConfig
+from gloss_tune.finetune.config import EpochReport, FinetuneConfig
 from gloss_tune.finetune.device import pick_device
+from gloss_tune.finetune.rehearsal import Rehearsal
 from gloss_tune.finetune.run import FinetuneRun
 from gloss_tune.finetune.session import Session
+from gloss_tune.logging import logger
+from gloss_tune.queue.claims import Claim
 from gloss_tune.study.inputs import check_same_inputs, study_dataset
+from gloss_tune.study.objective import Ending
 from gloss_tune.study.study import OpenStudy
+from gloss_tune.workers.artifacts.models import keep_model
+from gloss_tune.workers.artifacts.store import upload_confusion, upload_epochs
+from gloss_tune.workers.lease import WorkersHere
+from gloss_tune.workers.options import WorkerOptions
 
 if TYPE_CHECKING:
     from gloss_tune.finetune.loop import Finetune
+
+
+class Runs(Protocol):
+    """What a worker runs its trials with, one after the other."""
+
+    @property
+    def device(self) -> str:
+        """What it computes on."""
+
+    def trial_begins(self, workers_here: WorkersHere) -> dict[str, Any]:
+        """Before a trial: get ready to run beside the study's other workers on this machine.
+
+        Returns:
+            What the trial shall say of where it ran.
+        """
+
+    def share_cores(self, workers_here: WorkersHere) -> None:
+        """Between two steps: other workers may have come or gone."""
+
+    def run(
+        self, config: FinetuneConfig, on_step: Callable[[], None], count_workers: Callable[[], WorkersHere]
+    ) -> FinetuneRun:
+        """Start one fine-tune, which is then the latest.
+
+        Args:
+            config: its hyperparameters.
+            on_step: called between two steps; may raise.
+            count_workers: counts the study's workers on this machine as they are now.
+        """
+
+    def speed(self, report: EpochReport) -> float:
+        """Documents a second in an epoch's training; 0 where nothing was trained."""
+
+    def leave_artifacts(self, trial: optuna.Trial, claimed: Claim, ending: Ending) -> None:
+        """Leave what the latest run has beside its numbers, before the trial is told; it must not cost the trial."""
+
+
+def runs_of(opened: OpenStudy, options: WorkerOptions) -> Runs:
+    """What the study's trials are run with.
+
+    Raises:
+        StudyMismatchError: if data set or encoder are not those that the study was made with.
+    """
+    return RehearsalRuns(opened) if opened.spec.rehearse else RealRuns(opened, options)
+
+
+class RehearsalRuns:
+    """Simulated fine-tunes, which need no data, no encoder and no device.
+
+    Args:
+        opened: the study.
+        make: makes each of them, as :class:`Rehearsal` does.
+    """
+
+    device = "rehearsal"
+
+    def __init__(self, opened: OpenStudy, make: Callable[..., FinetuneRun] = Rehearsal) -> None:
+        self._seconds = opened.spec.rehearse_seconds
+        self._make = make
+
+    def trial_begins(self, workers_here: WorkersHere) -> dict[str, Any]:
+        """Nothing is shared."""
+        return {}
+
+    def share_cores(self, workers_here: WorkersHere) -> None:
+        """Nothing is shared."""
+
+    def run(
+        self, config: FinetuneConfig, on_step: Callable[[], None], count_workers: Callable[[], WorkersHere]
+    ) -> FinetuneRun:
+        """Start one simulated fine-tune."""
+        return self._make(config, seconds=self._seconds, on_step=on_step)
+
+    def speed(self, report: EpochReport) -> float:
+        """0: the formula's speed is no measurement."""
+        return 0.0
+
+    def leave_artifacts(self, trial: optuna.Trial, claimed: Claim, ending: Ending) -> None:
+        """A rehearsal has nothing to leave."""
 
 
 class RealRuns:
@@ -27,42 +115,74 @@ class RealRuns:
 
     Args:
         opened: the study.
-        device: ``auto``, ``cpu``, ``cuda:0`` …
-        threads: CPU threads of torch, None to share the cores.
-        data_dir: folder of ``NAME/{train,val,test}.csv``.
+        options: device, threads, and the folders of data and artifacts.
 
     Raises:
         StudyMismatchError: if data set or encoder are not those that the study was made with.
     """
 
-    def __init__(self, opened: OpenStudy, device: str, threads: int | None, data_dir: Path | None) -> None:
-        self.device = pick_device(device)
-        self._cores = CoreShare(self.device, threads)
-        dataset = study_dataset(opened.spec, data_dir)
+    def __init__(self, opened: OpenStudy, options: WorkerOptions) -> None:
+        self.device = pick_device(options.device)
+        self._cores = CoreShare(self.device, options.threads)
+        dataset = study_dataset(opened.spec, options.data_dir)
         encoder = resolve_encoder(opened.spec.model)
         check_same_inputs(opened, dataset, encoder)
-        self.classes = dataset.classes
-        self.latest: Finetune | None = None
+        self._opened = opened
+        self._artifacts = options.artifacts
+        self._classes = dataset.classes
+        self._latest: Finetune | None = None
         self._val_labels = dataset.val.labels
         self._session = Session(dataset, encoder, self.device, opened.spec.longest_documents)
 
-    def share_cores(self, workers_here: int, neighbours: Collection[int]) -> int:
-        """See :meth:`CoreShare.share_cores`."""
-        return self._cores.share_cores(workers_here, neighbours)
+    def trial_begins(self, workers_here: WorkersHere) -> dict[str, Any]:
+        """Take a fair share of the cores."""
+        return {"device": self.device, "threads": self._share_cores(workers_here)}
 
-    def run(self, config: FinetuneConfig, on_step: Callable[[], None]) -> FinetuneRun:
+    def share_cores(self, workers_here: WorkersHere) -> None:
+        """See :meth:`CoreShare.share_cores`."""
+        self._share_cores(workers_here)
+
+    def _share_cores(self, workers_here: WorkersHere) -> int:
+        return self._cores.share_cores(workers_here.count, workers_here.others)
+
+    def run(
+        self, config: FinetuneConfig, on_step: Callable[[], None], count_workers: Callable[[], WorkersHere]
+    ) -> FinetuneRun:
         """Start one fine-tune, which is then the latest."""
-        self.latest = None  # its memory is the next one's
-        self.latest = self._session.run(config, on_step)
-        return self.latest
+        self._latest = None  # its memory is the next one's
+        self._latest = self._session.run(config, on_step)
+        self.share_cores(count_workers())  # loading took seconds, in which a neighbour may have come
+        return self._latest
+
+    def speed(self, report: EpochReport) -> float:
+        """As measured in that epoch."""
+        return report.metrics["train_docs_per_second"]
+
+    def leave_artifacts(self, trial: optuna.Trial, claimed: Claim, ending: Ending) -> None:
+        """Attach learning curve and confusion matrix to the trial, and keep its model if it is among the best."""
+        if not ending.reports:
+            return
+        try:
+            upload_epochs(trial, ending.reports, self._artifacts)
+            confusion = self.val_confusion()
+            if confusion is not None and ending.state == TrialState.COMPLETE:
+                upload_confusion(trial, self._classes, confusion, self._artifacts)
+        except OSError as error:  # a full disk must not cost the trial's result
+            logger.warning(
+                "Trial %d: its learning curve or confusion matrix could not be kept (%s).",
+                trial.number,
+                error,
+            )
+        if self._latest is not None:
+            keep_model(self._opened, self._artifacts, claimed, self._latest, ending, self._classes)
 
     def val_confusion(self) -> NDArray[np.int64] | None:
         """Of the latest run's best epoch: validation documents (C, C) by true class (rows) and predicted one.
 
         None before the first epoch.
         """
-        if self.latest is None or self.latest.best_predictions is None:
+        if self._latest is None or self._latest.best_predictions is None:
             return None
-        size = len(self.classes)
-        pairs = self._val_labels * size + self.latest.best_predictions.numpy()
+        size = len(self._classes)
+        pairs = self._val_labels * size + self._latest.best_predictions.numpy()
         return np.bincount(pairs, minlength=size * size).reshape(size, size)

@@ -21,10 +21,10 @@ from gloss_tune.signals import StopFlag
 from gloss_tune.study.objective import Ending, ask, run_trial, tell
 from gloss_tune.study.status import trials as read_trials
 from gloss_tune.study.study import open_study
-from gloss_tune.workers import worker as worker_module
 from gloss_tune.workers.artifacts import checkpoints as checkpoints_module
 from gloss_tune.workers.artifacts.checkpoints import SavingCost, TrialCheckpoint, prune_checkpoints
 from gloss_tune.workers.options import WorkerOptions
+from gloss_tune.workers.runs import RehearsalRuns
 from gloss_tune.workers.worker import work
 from tests.disks import no_file_larger_than
 from tests.integration.studies import FILES, METRICS, age, expire, join, make, trial_of
@@ -166,7 +166,7 @@ def test_a_folder_that_cannot_be_written_costs_no_trial(tmp_path: Path) -> None:
     assert {row["state"] for row in read_trials(opened)} == {"complete"}
 
 
-def interrupting(monkeypatch: pytest.MonkeyPatch, stop: StopFlag, after: int, counted: list[int]) -> None:
+def interrupting(stop: StopFlag, after: int, counted: list[int]) -> type[Rehearsal]:
     class Counted(Rehearsal):
         def epochs(self) -> Iterator[EpochReport]:
             for report in super().epochs():
@@ -175,18 +175,18 @@ def interrupting(monkeypatch: pytest.MonkeyPatch, stop: StopFlag, after: int, co
                     stop.set(15)
                 yield report
 
-    monkeypatch.setattr(worker_module, "Rehearsal", Counted)
+    return Counted
 
 
 def test_a_worker_resumes_an_interrupted_trial_and_ends_as_if_nothing_had_been(
-    storage_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    storage_url: str, tmp_path: Path
 ) -> None:
     opened, stop, counted = make(storage_url, trials=1), StopFlag(), list[int]()
     options = WorkerOptions(artifacts=tmp_path / "artifacts")
-    interrupting(monkeypatch, stop, 3, counted)
-    assert work(opened, options, stop) == 0
+    make_run = interrupting(stop, 3, counted)
+    assert work(opened, options, stop, runs=RehearsalRuns(opened, make_run)) == 0
     assert trial_of(opened, 0).state == TrialState.WAITING
-    assert work(join(storage_url), options, StopFlag()) == 1
+    assert work(join(storage_url), options, StopFlag(), runs=RehearsalRuns(opened, make_run)) == 1
     assert counted == sorted(set(counted))  # no epoch was run twice
     (row,) = read_trials(opened)
     whole = Rehearsal(opened.spec.config(row["params"]))
@@ -199,9 +199,7 @@ def test_a_worker_resumes_an_interrupted_trial_and_ends_as_if_nothing_had_been(
     assert list((tmp_path / "artifacts").rglob("*.ckpt")) == []
 
 
-def test_a_trial_that_is_given_up_leaves_no_checkpoint(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_trial_that_is_given_up_leaves_no_checkpoint(tmp_path: Path) -> None:
     """Its last worker cannot delete it, being lost; whoever gives the trial up, or works next, does."""
     url, options = f"sqlite:///{tmp_path}/study.db", WorkerOptions(artifacts=tmp_path / "artifacts")
     opened = make(url, trials=1, max_attempts=1, lease=2)
@@ -279,9 +277,7 @@ def test_only_the_attempt_that_runs_may_have_unfinished_files(tmp_path: Path) ->
     assert there(artifacts) == [".trial-0.attempt-3.ckpt.x1.part"]
 
 
-def test_a_late_worker_of_a_finished_trial_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_late_worker_of_a_finished_trial_leaves_nothing(tmp_path: Path) -> None:
     """Suspended inside an epoch, it wakes when its successor has finished, writes, and learns of its loss."""
     url, artifacts = f"sqlite:///{tmp_path}/study.db", tmp_path / "artifacts"
     opened, other = make(url, trials=1), join(url)
@@ -291,7 +287,6 @@ def test_a_late_worker_of_a_finished_trial_leaves_nothing(
         def epochs(self) -> Iterator[EpochReport]:
             for report in super().epochs():
                 if report.epoch == 2 and not written:
-                    monkeypatch.setattr(worker_module, "Rehearsal", Rehearsal)
                     age(other, 0, 1000)
                     assert expire(other.storage, other.study_id, 30, 10) == [0]
                     assert work(other, WorkerOptions(artifacts=artifacts), StopFlag()) == 1
@@ -301,8 +296,8 @@ def test_a_late_worker_of_a_finished_trial_leaves_nothing(
                     written.extend(there(artifacts / "checkpoints"))
                 yield report
 
-    monkeypatch.setattr(worker_module, "Rehearsal", Sleepy)
-    assert work(opened, WorkerOptions(artifacts=artifacts), StopFlag()) == 0
+    runs = RehearsalRuns(opened, Sleepy)
+    assert work(opened, WorkerOptions(artifacts=artifacts), StopFlag(), runs=runs) == 0
     assert written == ["trial-0.attempt-1.ckpt"]
     assert there(artifacts / "checkpoints") == []
     assert trial_of(opened, 0).state.is_finished()

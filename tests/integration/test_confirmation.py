@@ -23,8 +23,8 @@ from gloss_tune.spec.build import build_spec
 from gloss_tune.study.create import create
 from gloss_tune.study.status import status, trials
 from gloss_tune.study.study import OpenStudy, open_study
-from gloss_tune.workers import worker as worker_module
 from gloss_tune.workers.options import WorkerOptions
+from gloss_tune.workers.runs import RehearsalRuns
 from gloss_tune.workers.worker import work
 from tests.integration.studies import contents, join, make
 
@@ -380,7 +380,7 @@ def test_only_complete_trials_are_exported(url: str) -> None:
         export(opened, 2)
 
 
-def test_failed_runs_are_shown_and_the_rest_counts(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_runs_are_shown_and_the_rest_counts(url: str) -> None:
     opened = searched(url)
     found = confirm(opened, top=2, seeds=4)
     worst, broken = best_numbers(opened, 2)[0], found.plan.seeds[1]
@@ -392,8 +392,7 @@ def test_failed_runs_are_shown_and_the_rest_counts(url: str, monkeypatch: pytest
                 raise NonFiniteLossError("the loss is nan")
             yield from super().epochs()
 
-    monkeypatch.setattr(worker_module, "Rehearsal", Diverging)
-    finish(found.study)
+    work(found.study, WorkerOptions(), StopFlag(), runs=RehearsalRuns(found.study, Diverging))
     ranked = ranking(opened)
     assert ranked is not None
     rows = {row["number"]: row for row in ranked["candidates"]}

@@ -15,6 +15,7 @@ from gloss_tune.spec.spec import StudySpec
 from gloss_tune.study.create import create
 from gloss_tune.study.study import FORMAT, check_name, open_study
 from gloss_tune.workers.artifacts.store import artifacts_folder
+from gloss_tune.workers.options import WorkerOptions
 from gloss_tune.workers.runs import RealRuns
 from tests.integration.studies import contents, join, make
 
@@ -150,13 +151,13 @@ def test_changed_data_are_refused_by_creation_and_by_workers(
 ) -> None:
     spec = build_spec({"dataset": str(reviews), "trials": 2})
     create(spec, storage_url)
-    RealRuns(join(storage_url), "cpu", None, None)
+    RealRuns(join(storage_url), WorkerOptions(device="cpu"))
     before = contents(storage_url)
     text = (reviews / "train.csv").read_text()
     (reviews / "train.csv").write_text(text.replace("a good film number 0", "a fine film number 0"))
     for attempt in (
         lambda: create(spec, storage_url),
-        lambda: RealRuns(join(storage_url), "cpu", None, None),
+        lambda: RealRuns(join(storage_url), WorkerOptions(device="cpu")),
     ):
         with pytest.raises(StudyMismatchError) as caught:
             attempt()
@@ -172,7 +173,7 @@ def test_another_encoder_under_the_same_name_is_refused(
     encoder["fingerprint"] = "f2"
     for attempt in (
         lambda: create(spec, storage_url),
-        lambda: RealRuns(join(storage_url), "cpu", None, None),
+        lambda: RealRuns(join(storage_url), WorkerOptions(device="cpu")),
     ):
         with pytest.raises(StudyMismatchError) as caught:
             attempt()
@@ -207,7 +208,7 @@ def test_a_relative_data_set_and_encoder_are_found_from_any_folder(
     opened = join(url)
     assert Path(opened.spec.dataset) == reviews
     assert Path(opened.spec.model) == tmp_path / "encoder"
-    RealRuns(opened, "cpu", None, None)
+    RealRuns(opened, WorkerOptions(device="cpu"))
 
 
 def test_the_users_data_may_lie_elsewhere_on_another_machine(
@@ -216,9 +217,9 @@ def test_the_users_data_may_lie_elsewhere_on_another_machine(
     create(build_spec({"dataset": str(reviews), "trials": 2}), storage_url)
     (tmp_path / "mounted").mkdir()
     reviews.rename(tmp_path / "mounted" / "reviews")
-    RealRuns(join(storage_url), "cpu", None, tmp_path / "mounted")
+    RealRuns(join(storage_url), WorkerOptions(device="cpu", data_dir=tmp_path / "mounted"))
     with pytest.raises(DataError):
-        RealRuns(join(storage_url), "cpu", None, None)
+        RealRuns(join(storage_url), WorkerOptions(device="cpu"))
 
 
 def test_a_device_that_is_not_there_is_named(
@@ -227,7 +228,7 @@ def test_a_device_that_is_not_there_is_named(
     create(build_spec({"dataset": str(reviews), "trials": 2}), storage_url)
     for device in ("cuda:63", "abacus", ""):
         with pytest.raises(InputError, match="auto, cpu"):
-            RealRuns(join(storage_url), device, None, None)
+            RealRuns(join(storage_url), WorkerOptions(device=device))
 
 
 def test_a_rehearsal_needs_no_data(storage_url: str) -> None:

@@ -389,10 +389,10 @@ def test_who_slept_lets_the_others_wake_up(storage_url: str) -> None:
     keeper = LeaseKeeper(opened, WorkerEntry("me", me.host, me.pid, "cpu", machine=me.machine))
     register_worker(opened.storage, opened.study_id, keeper._entry)
     asleep(opened, 1000)
-    keeper._beat()
+    keeper._heartbeat()
     assert states(opened) == "RWWW"
     keeper._cautious_until = 0.0  # a lease later
-    keeper._beat()
+    keeper._heartbeat()
     assert states(opened) == "WWWW"
 
 
@@ -402,7 +402,7 @@ def test_who_was_awake_takes_silent_workers_trials(storage_url: str) -> None:
     me = this_process()
     keeper = LeaseKeeper(opened, WorkerEntry("me", me.host, me.pid, "cpu", machine=me.machine))
     age(opened, 0, 1000)
-    keeper._beat()
+    keeper._heartbeat()
     assert states(opened) == "WWWW"
 
 

@@ -19,8 +19,8 @@ from gloss_tune.signals import StopFlag
 from gloss_tune.study.status import trials
 from gloss_tune.study.study import OpenStudy
 from gloss_tune.workers import tracking as tracking_module
-from gloss_tune.workers import worker as worker_module
 from gloss_tune.workers.options import WorkerOptions
+from gloss_tune.workers.runs import RehearsalRuns
 from gloss_tune.workers.tracking import TrackedTrial, TrialTracking, check_trackers
 from gloss_tune.workers.worker import work
 from tests.integration.studies import join, make
@@ -78,8 +78,9 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     return Recorder.log
 
 
-def finish(opened: OpenStudy, tmp_path: Path, **options: Any) -> None:
-    work(opened, WorkerOptions(artifacts=tmp_path / "artifacts", **options), StopFlag())
+def finish(opened: OpenStudy, tmp_path: Path, make_run: type[Rehearsal] = Rehearsal, **options: Any) -> None:
+    how = WorkerOptions(artifacts=tmp_path / "artifacts", **options)
+    work(opened, how, StopFlag(), runs=RehearsalRuns(opened, make_run))
 
 
 def test_every_trial_is_a_run_with_its_epochs_and_its_end(
@@ -112,21 +113,18 @@ def test_a_trackers_trouble_costs_the_tracker_and_not_the_trial(
     assert "the server is away" in complaints[0]
 
 
-def test_a_failed_trial_says_so(
-    url: str, tmp_path: Path, recorded: list[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_trial_says_so(url: str, tmp_path: Path, recorded: list[tuple[Any, ...]]) -> None:
     class Broken(Rehearsal):
         def epochs(self) -> Iterator[EpochReport]:
             raise NonFiniteLossError("loss is nan")
             yield
 
-    monkeypatch.setattr(worker_module, "Rehearsal", Broken)
-    finish(make(url, trials=1), tmp_path, track=("recorder",))
+    finish(make(url, trials=1), tmp_path, Broken, track=("recorder",))
     assert recorded == [(0, "start", 1), (0, "end", "fail", None), (0, "close")]
 
 
 def test_a_resumed_trial_goes_on_in_its_own_run(
-    url: str, tmp_path: Path, recorded: list[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch
+    url: str, tmp_path: Path, recorded: list[tuple[Any, ...]]
 ) -> None:
     class Interrupting(Rehearsal):
         """Its worker is told to stop in the second epoch, which it finishes and keeps."""
@@ -138,9 +136,9 @@ def test_a_resumed_trial_goes_on_in_its_own_run(
                 yield found
 
     stop = StopFlag()
-    monkeypatch.setattr(worker_module, "Rehearsal", Interrupting)
     opened = make(url, trials=1, pruner="none", train={"epochs": 4, "patience": 4}, rehearse_seconds=0.0)
-    work(opened, WorkerOptions(artifacts=tmp_path / "artifacts", track=("recorder",), grace=30.0), stop)
+    options = WorkerOptions(artifacts=tmp_path / "artifacts", track=("recorder",), grace=30.0)
+    work(opened, options, stop, runs=RehearsalRuns(opened, Interrupting))
     finish(join(url), tmp_path, track=("recorder",))
     epochs = [entry[2] for entry in recorded if entry[1] == "epoch"]
     starts = [entry[2] for entry in recorded if entry[1] == "start"]

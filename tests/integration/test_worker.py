@@ -23,19 +23,21 @@ from gloss_tune.study.objective import ask
 from gloss_tune.study.status import status
 from gloss_tune.study.status import trials as read_trials
 from gloss_tune.study.study import OpenStudy
-from gloss_tune.workers import worker as worker_module
 from gloss_tune.workers.options import WorkerOptions
+from gloss_tune.workers.runs import RehearsalRuns
 from gloss_tune.workers.worker import work
 from tests.integration.studies import age, join, make, trial_of
 
 pytestmark = [pytest.mark.timeout(60), pytest.mark.prepared]
 
 
-def run_worker(opened: OpenStudy, stop: StopFlag | None = None, **options: Any) -> int:
-    return work(opened, WorkerOptions(**options), stop or StopFlag())
+def run_worker(
+    opened: OpenStudy, stop: StopFlag | None = None, make: type[Rehearsal] = Rehearsal, **options: Any
+) -> int:
+    return work(opened, WorkerOptions(**options), stop or StopFlag(), runs=RehearsalRuns(opened, make))
 
 
-def script_trials(monkeypatch: pytest.MonkeyPatch, script: Callable[[int], Exception | None]) -> None:
+def scripted(script: Callable[[int], Exception | None]) -> type[Rehearsal]:
     """Make the n-th trial of this process fail as scripted, after its first epoch."""
     number = iter(range(1_000_000))
 
@@ -48,17 +50,19 @@ def script_trials(monkeypatch: pytest.MonkeyPatch, script: Callable[[int], Excep
                 raise error
             yield from epochs
 
-    monkeypatch.setattr(worker_module, "Rehearsal", Scripted)
+    return Scripted
 
 
-def on_each_epoch(monkeypatch: pytest.MonkeyPatch, hook: Callable[[int], None]) -> None:
+def on_each_epoch(hook: Callable[[int], None]) -> type[Rehearsal]:
+    """A fine-tune that calls a hook in each epoch."""
+
     class Hooked(Rehearsal):
         def epochs(self) -> Iterator[EpochReport]:
             for report in super().epochs():
                 hook(report.epoch)
                 yield report
 
-    monkeypatch.setattr(worker_module, "Rehearsal", Hooked)
+    return Hooked
 
 
 def test_a_worker_uses_up_the_budget_and_a_second_adds_nothing(storage_url: str) -> None:
@@ -79,10 +83,10 @@ def test_limits_end_a_worker(url: str) -> None:
     assert (now[TrialState.WAITING], now[TrialState.RUNNING]) == (4, 0)
 
 
-def test_a_timeout_lets_the_running_trial_end(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_timeout_lets_the_running_trial_end(url: str) -> None:
     opened = make(url, trials=3)
-    on_each_epoch(monkeypatch, lambda epoch: time.sleep(0.1))
-    assert run_worker(opened, timeout=0.15) == 1
+    slow = on_each_epoch(lambda epoch: time.sleep(0.1))
+    assert run_worker(opened, make=slow, timeout=0.15) == 1
     assert [row["state"] for row in read_trials(opened)] == ["complete", "waiting", "waiting"]
 
 
@@ -94,17 +98,14 @@ def test_every_row_says_who_ran_it(url: str) -> None:
 
 
 @pytest.mark.parametrize(("signum", "code"), [(15, 143), (2, 130)])
-def test_a_signal_requeues_the_trial_with_what_it_reported(
-    storage_url: str, monkeypatch: pytest.MonkeyPatch, signum: int, code: int
-) -> None:
+def test_a_signal_requeues_the_trial_with_what_it_reported(storage_url: str, signum: int, code: int) -> None:
     opened, stop = make(storage_url, trials=2), StopFlag()
 
     def strike(epoch: int) -> None:
         if epoch == 3:
             stop.set(signum)
 
-    on_each_epoch(monkeypatch, strike)
-    assert run_worker(opened, stop) == 0
+    assert run_worker(opened, stop, on_each_epoch(strike)) == 0
     assert stop.exit_code == code
     interrupted = trial_of(opened, 0)
     assert interrupted.state == TrialState.WAITING
@@ -112,7 +113,6 @@ def test_a_signal_requeues_the_trial_with_what_it_reported(
     assert status(opened)["workers"] == []
     params = interrupted.params
 
-    monkeypatch.undo()
     assert run_worker(join(storage_url)) == 2
     done = read_trials(opened)
     assert (done[0]["params"], done[0]["attempts"], done[0]["state"]) == (params, 2, "complete")
@@ -135,20 +135,20 @@ def test_a_signal_between_two_trials_claims_none(url: str) -> None:
 # ── failures ──
 
 
-def test_expected_failures_do_not_stop_a_worker(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_expected_failures_do_not_stop_a_worker(url: str) -> None:
     opened = make(url, trials=5)
-    script_trials(monkeypatch, lambda n: NonFiniteLossError(f"trial {n}: nan"))
-    assert run_worker(opened) == 5
+    broken = scripted(lambda n: NonFiniteLossError(f"trial {n}: nan"))
+    assert run_worker(opened, make=broken) == 5
     rows = read_trials(opened)
     assert [row["state"] for row in rows] == ["fail"] * 5
     assert rows[3]["error"] == "NonFiniteLossError: trial 3: nan"
 
 
-def test_three_unexpected_failures_in_a_row_stop_a_worker(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_three_unexpected_failures_in_a_row_stop_a_worker(url: str) -> None:
     opened = make(url, trials=8)
-    script_trials(monkeypatch, lambda n: RuntimeError(f"broken {n}") if n != 1 else None)
+    broken = scripted(lambda n: RuntimeError(f"broken {n}") if n != 1 else None)
     with pytest.raises(GlossTuneError, match="broken 4") as caught:
-        run_worker(opened)
+        run_worker(opened, make=broken)
     assert caught.value.exit_code == 1
     states = [row["state"] for row in read_trials(opened)]
     assert states == ["fail", "complete", "fail", "fail", "fail", "waiting", "waiting", "waiting"]
@@ -158,7 +158,7 @@ def test_three_unexpected_failures_in_a_row_stop_a_worker(url: str, monkeypatch:
 # ── several workers ──
 
 
-def test_a_worker_waits_for_the_others_and_takes_over(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_waits_for_the_others_and_takes_over(url: str) -> None:
     """The last trial runs elsewhere and its worker dies: whoever waits finishes it under its own number."""
     opened, other = make(url, trials=2, lease=2), join(url)
     lost = claim(other.storage, other.study_id, "lost")
@@ -182,7 +182,7 @@ def test_a_worker_waits_for_the_others_and_takes_over(url: str, monkeypatch: pyt
 
 
 def test_a_worker_that_lost_its_trial_drops_it_and_goes_on(
-    url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     opened, other = make(url, trials=3), join(url)
     other.storage.engine.dispose()
@@ -198,10 +198,9 @@ def test_a_worker_that_lost_its_trial_drops_it_and_goes_on(
             assert heir is not None
             taken.append(heir.number)
 
-    on_each_epoch(monkeypatch, oversleep)
     logging.getLogger("gloss_tune").propagate = True
     with caplog.at_level(logging.INFO, "gloss_tune"), ThreadPoolExecutor(1) as pool:
-        working = pool.submit(run_worker, opened, max_trials=2)
+        working = pool.submit(run_worker, opened, make=on_each_epoch(oversleep), max_trials=2)
         assert working.result(timeout=30) == 2
     assert taken == [0]
     rows = read_trials(opened)
@@ -210,11 +209,10 @@ def test_a_worker_that_lost_its_trial_drops_it_and_goes_on(
     assert [r for r in caplog.records if "lease was lost" in r.getMessage()]
 
 
-def test_workers_are_seen_while_they_work_and_not_after(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_are_seen_while_they_work_and_not_after(url: str) -> None:
     opened, viewer = make(url, trials=1), join(url)
     seen: list[dict[str, Any]] = []
-    on_each_epoch(monkeypatch, lambda epoch: seen.append(status(viewer)))
-    run_worker(opened)
+    run_worker(opened, make=on_each_epoch(lambda epoch: seen.append(status(viewer))))
     now = seen[1]
     assert now["state"] == "running"
     (worker,) = now["workers"]

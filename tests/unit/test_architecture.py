@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 import sys
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -96,6 +97,7 @@ class Module:
     lines: int
     imports: tuple[Import, ...]
     errors: tuple[str, ...] = ()
+    named: tuple[tuple[str, int], ...] = ()
 
     @property
     def room(self) -> str:
@@ -122,8 +124,18 @@ def parse(root: Path) -> dict[str, Module]:
         package = name if path.name == "__init__.py" else name.rpartition(".")[0]
         tree = ast.parse(source)
         found = tuple(imports_of(tree, package, set(paths)))
-        modules[name] = Module(name, len(source.splitlines()), found, tuple(public_errors(tree)))
+        modules[name] = Module(
+            name, len(source.splitlines()), found, tuple(public_errors(tree)), tuple(names_in(tree))
+        )
     return modules
+
+
+def names_in(tree: ast.Module) -> Iterator[tuple[str, int]]:
+    """Strings that are a module's whole name."""
+    strings = (node for node in ast.walk(tree) if isinstance(node, ast.Constant))
+    for node in strings:
+        if re.fullmatch(rf"{PACKAGE}(\.\w+){{2,}}", str(node.value)):
+            yield str(node.value), node.lineno
 
 
 def public_errors(tree: ast.Module) -> Iterator[str]:
@@ -266,6 +278,14 @@ def sibling_faults(modules: dict[str, Module]) -> Iterator[str]:
                 yield f"{name}:{imported.line} imports {imported.target}: no command imports a sibling command"
 
 
+def name_faults(modules: dict[str, Module]) -> Iterator[str]:
+    """A module that is named in a string, to be imported by another process, is there."""
+    for module in modules.values():
+        for name, line in module.named:
+            if name not in modules:
+                yield f"{module.name}:{line} names {name}, and there is no such module"
+
+
 def error_faults(modules: dict[str, Module]) -> Iterator[str]:
     """Every error that someone else may catch is in errors.py."""
     for module in modules.values():
@@ -276,7 +296,7 @@ def error_faults(modules: dict[str, Module]) -> Iterator[str]:
 
 RULES = [
     *(floor_faults, wall_faults, private_faults, sql_faults, losses_faults),
-    *(weight_faults, error_faults, sibling_faults, size_faults),
+    *(weight_faults, error_faults, sibling_faults, name_faults, size_faults),
 ]
 
 
@@ -335,6 +355,12 @@ WRONG = [
     (weight_faults, "finetune/config.py", "class A:\n    import torch", "finetune.config loads torch"),
     (sibling_faults, "cli/main.py", "from gloss_tune.cli.other import f", "no command imports a sibling"),
     (sibling_faults, "cli/main.py", "def f():\n    from . import other", "no command imports a sibling"),
+    (
+        name_faults,
+        "study/study.py",
+        "PRELOAD = ['gloss_tune.study.study', 'gloss_tune.study.gone']",
+        "no such module",
+    ),
     (error_faults, "study/study.py", "class Odd(ValueError):\n    pass", "errors.py"),
     (size_faults, "metrics.py", "\n" * 351, "351 lines"),
 ]
