@@ -31,6 +31,7 @@ from gloss_tune.cli.report import report
 from gloss_tune.cli.retrain import retrain
 from gloss_tune.cli.run import run
 from gloss_tune.cli.status import status
+from gloss_tune.cli.studies import studies
 from gloss_tune.cli.trials import trials
 from gloss_tune.cli.worker import worker
 from gloss_tune.errors import GlossTuneError, WorkLeftError
@@ -50,6 +51,7 @@ for command in (
     *(compare, paper, report, dashboard, demo, reap, doctor),
 ):
     app.command()(command)
+app.add_typer(studies, name="studies")
 app.add_typer(datasets, name="datasets")
 
 

@@ -38,5 +38,7 @@ TIMES_ARE_UTC = hasattr(Trial, "_datetime_start_utc")
 FIXED_PARAMS = "fixed_params"
 #: System attribute of a trial: its constraints, in a form that all supported releases read; above 0 is infeasible.
 CONSTRAINTS = "constraints"
+#: System attributes of a study or trial that name its attachments begin with it (``optuna.artifacts``).
+ATTACHMENT = "artifacts:"
 #: System attribute of a study: the names of its values (``Study.set_metric_names``).
 METRIC_NAMES = "study:metric_names"

@@ -35,6 +35,11 @@ def stop_reason(opened: OpenStudy) -> str | None:
     return budget.stop_reason(opened.storage, opened.study_id, spec.max_failures, spec.max_failures_in_a_row)
 
 
+def study_state(now: Mapping[str, int]) -> str:
+    """``waiting``, ``running`` or ``finished``, from :func:`trial_counts`."""
+    return "running" if now["running"] else "waiting" if now["waiting"] else "finished"
+
+
 def finished_of(now: Mapping[str, int]) -> int:
     """How many trials of :func:`trial_counts` have ended, in whatever way."""
     return now["complete"] + now["pruned"] + now["failed"]
@@ -59,7 +64,6 @@ def _status(opened: OpenStudy, history: Sequence[Brief]) -> dict[str, Any]:
     unfinished = trials["running"] + trials["waiting"]
     # with nothing left to start, nothing was stopped
     stopped = stop_reason(opened) if trials["waiting"] else None
-    state = "finished" if not unfinished else "running" if trials["running"] else "waiting"
     return {
         "study": opened.name,
         "storage": opened.storage.redacted_url,
@@ -69,7 +73,7 @@ def _status(opened: OpenStudy, history: Sequence[Brief]) -> dict[str, Any]:
         "metric": opened.spec.metric,
         "direction": opened.spec.direction,
         "rehearsal": opened.spec.rehearse,
-        "state": state,
+        "state": study_state(trials),
         "stopped": stopped,
         "trials": trials,
         "best": None if best is None else {"number": best.number, "value": best.value, "params": best.params},

@@ -7,6 +7,7 @@ import re
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from functools import cached_property
 from typing import Any
 
@@ -14,6 +15,7 @@ import optuna
 from optuna.storages import get_storage
 
 from gloss_tune.errors import GlossTuneError, InputError, SpecError, StudyMismatchError
+from gloss_tune.logging import logger
 from gloss_tune.queue.claims import reopenings, study_name
 from gloss_tune.queue.recovery import Recovered, requeue_lost
 from gloss_tune.spec.spec import StudySpec
@@ -29,6 +31,8 @@ _KEY = "gloss_tune:"
 SPEC, CONFIRMS = f"{_KEY}spec", f"{_KEY}confirms"
 #: The user attribute that lists what was added to a study's budget since it was made.
 EXTENSIONS = f"{_KEY}extensions"
+#: The user attributes that tell a study from others of its name, name its files, and say when it was made.
+IDENTIFIER, FILES, CREATED = f"{_KEY}id", f"{_KEY}files", f"{_KEY}created"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 
 
@@ -47,6 +51,7 @@ class OpenStudy:
         versions: of gloss-tune and what it computes with, at creation.
         files: what its files are called in the artifacts folder, where a study of another storage may have its name.
         extensions: what was added to its budget since it was made.
+        created: when it was made, ISO 8601 in UTC; None in studies of the first release.
         confirms: of a confirmation, the study that it confirms and how (see :mod:`gloss_tune.confirm.confirmation`).
     """
 
@@ -60,6 +65,7 @@ class OpenStudy:
     files: str
     confirms: Mapping[str, Any] | None = None
     extensions: Sequence[Mapping[str, Any]] = ()
+    created: str | None = None
 
     @property
     def first_budget(self) -> int:
@@ -82,8 +88,8 @@ class OpenStudy:
         found = study_name(self.storage, self.study_id)
         if found != self.name:
             raise GlossTuneError(
-                f"Study {self.name!r} is no longer on storage {self.storage.redacted_url}: it was deleted, or the "
-                "database was replaced. Restore it, or make the study again"
+                f"Study {self.name!r} is no longer on storage {self.storage.redacted_url}: it was deleted or "
+                "renamed, or the database was replaced. Restore it, or make the study again"
             )
 
     def requeue_lost(self, *, all_running: bool = False, only_gone: bool = False) -> Recovered:
@@ -176,6 +182,18 @@ def searches(url: str) -> list[str]:
     return found
 
 
+def all_studies(storage: SharedStorage) -> list[OpenStudy]:
+    """Every study of gloss-tune on a storage that this release can read, confirmations too."""
+    found = []
+    for study in storage.get_all_studies():
+        if SPEC in study.user_attrs:
+            try:
+                found.append(_from_attributes(study.study_name, study._study_id, storage, study.user_attrs))
+            except InputError as error:
+                logger.warning("Study %s is left out: %s", study.study_name, error)
+    return found
+
+
 def open_beside(opened: OpenStudy, name: str) -> OpenStudy | None:
     """Another study of gloss-tune on the same storage and over the same connections; None if there is none."""
     found = next((s for s in opened.storage.get_all_studies() if s.study_name == name), None)
@@ -193,6 +211,7 @@ def to_attributes(spec: StudySpec, dataset: Mapping[str, Any], encoder: Mapping[
         "encoder": dict(encoder),
         "versions": current_versions(),
         "id": new_identifier(),
+        "created": created_now(),
     }
     return {f"{_KEY}{key}": value for key, value in values.items()}
 
@@ -202,10 +221,21 @@ def new_identifier() -> str:
     return secrets.token_hex(4)
 
 
-def _files_name(name: str, identifier: object) -> str:
+def created_now() -> str:
+    """The time, as a new study remembers it."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def files_name(name: str, identifier: object) -> str:
+    """What a study's files are called."""
     # read from a shared database: it must not lead out of the artifacts folder
     harmless = re.sub(r"[^0-9a-f]", "", str(identifier))[:16]
     return f"{name}.{harmless}" if harmless else name  # the first release gave none
+
+
+def _checked_files(stored: object) -> str | None:
+    """Of a study that was renamed or copied; as it may name a file, or nothing."""
+    return stored if isinstance(stored, str) and _NAME.fullmatch(stored) and ".." not in stored else None
 
 
 def _from_attributes(
@@ -235,7 +265,8 @@ def _from_attributes(
         dataset=dataset,
         encoder=encoder,
         versions=versions,
-        files=_files_name(name, attributes.get(f"{_KEY}id", "")),
+        files=_checked_files(attributes.get(FILES)) or files_name(name, attributes.get(IDENTIFIER, "")),
         confirms=attributes.get(CONFIRMS),
         extensions=tuple(attributes.get(EXTENSIONS, ())),
+        created=attributes.get(CREATED),
     )

@@ -31,7 +31,7 @@ FLOORS = {
     "spec": 4,
     "study": 5,
     **dict.fromkeys(["workers", "confirm"], 6),
-    **dict.fromkeys(["launch", "retrain", "doctor", "report"], 7),
+    **dict.fromkeys(["launch", "retrain", "doctor", "report", "catalog"], 7),
     "paper": 8,
     "cli": 9,
     "__main__": 10,

@@ -105,12 +105,18 @@ def sizes(artifacts: Path, study: str) -> dict[str, Any] | None:
     for kind in (CHECKPOINTS, MODELS):
         folder = artifacts / kind / study
         whole = [file for file in trial_files(folder) if not file.is_part]
-        found[kind] = {"count": len(whole), "bytes": _bytes_in(folder)}
+        found[kind] = {"count": len(whole), "bytes": bytes_in(folder)}
     ours = sum(found[kind]["bytes"] for kind in (CHECKPOINTS, MODELS))
-    return {**found, "other_bytes": max(0, _bytes_in(artifacts) - ours)}
+    return {**found, "other_bytes": max(0, bytes_in(artifacts) - ours)}
 
 
-def _bytes_in(folder: Path | str) -> int:
+def bytes_of(artifacts: Path, study: str) -> int:
+    """What a study's checkpoints and models take, in bytes."""
+    return sum(bytes_in(artifacts / kind / study) for kind in (CHECKPOINTS, MODELS))
+
+
+def bytes_in(folder: Path | str) -> int:
+    """What all files below a folder take; 0 where there is none."""
     return sum(_file_sizes(folder))
 
 
@@ -120,7 +126,7 @@ def _file_sizes(folder: Path | str) -> Iterator[int]:
             for entry in entries:
                 try:
                     if entry.is_dir(follow_symlinks=False):
-                        yield _bytes_in(entry.path)
+                        yield bytes_in(entry.path)
                     else:
                         yield entry.stat(follow_symlinks=False).st_size
                 except FileNotFoundError:
