@@ -24,8 +24,10 @@ studies = typer.Typer(
     help="List, copy, rename and delete studies.", context_settings={"help_option_names": ["-h", "--help"]}
 )
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="A study.", autocompletion=complete_study)]
-NewName = Annotated[str, typer.Argument(metavar="NEW", help="A name that is not taken.")]
+Name = Annotated[
+    str, typer.Argument(metavar="NAME", help="Name of a study of the storage.", autocompletion=complete_study)
+]
+NewName = Annotated[str, typer.Argument(metavar="NEW", help="A name that no study of the storage has.")]
 AtWork = Annotated[bool, typer.Option("--force", help="Even while workers are at work on it.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do it; without this, say what would be done.")]
 

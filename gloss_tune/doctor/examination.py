@@ -34,6 +34,7 @@ _ADVICE = {
     "device": "check the driver and the installation of torch, or choose --device cpu",
     "cores": "give --threads",
     "artifacts": "name another folder by --artifacts",
+    "leftovers": "look at the folder yourself",
     "disk": "name another folder by --artifacts",
     "trial": "run 'gloss-tune worker --max-trials 1' to see the whole error",
 }
@@ -129,6 +130,7 @@ def _examine_machine(
 
     folder, name = options.artifacts.absolute(), None if opened is None else opened.name
     artifacts = look("artifacts", lambda: machine.check_artifacts(folder, name, at_work, host))
+    look("leftovers", partial(study_checks.check_leftovers, folder), study)
     disk = partial(machine.check_disk, max(1, here))
     if rehearsal:
         look("disk", disk, artifacts, study)

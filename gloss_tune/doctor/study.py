@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 from gloss_tune.doctor.checklist import Finding
 from gloss_tune.doctor.storage import Place
@@ -10,9 +11,10 @@ from gloss_tune.queue.heartbeats import WorkerEntry, live_workers
 from gloss_tune.queue.recovery import silent_trials
 from gloss_tune.storage.connect import open_storage
 from gloss_tune.study.status import finished_of, trial_counts
-from gloss_tune.study.study import OpenStudy, open_study
+from gloss_tune.study.study import OpenStudy, all_studies, open_study
 from gloss_tune.study.versions import current_versions
-from gloss_tune.wording import count
+from gloss_tune.wording import count, size
+from gloss_tune.workers.artifacts.removal import left_files, ownerless
 
 
 def check_schema(url: str, place: Place) -> Finding[bool]:
@@ -68,3 +70,13 @@ def check_workers(opened: OpenStudy) -> Finding[list[WorkerEntry]]:
     found += "the worker ended or fell silent" if one else "their workers ended or fell silent"
     advice = "'gloss-tune reap' requeues what lost its worker; so does any worker that runs"
     return Finding(found, "failed", advice, at_work)
+
+
+def check_leftovers(folder: Path, opened: OpenStudy) -> Finding[None]:
+    """Whether files lie in the artifacts folder that belong to no study of this storage."""
+    found, taken = left_files(ownerless(folder, {study.files for study in all_studies(opened.storage)}))
+    if not found:
+        return Finding("no files of studies that are gone")
+    what = f"{count(len(found), 'file or folder', 'files and folders')} of {size(taken)} in {folder}"
+    advice = "'gloss-tune studies prune' lists them, and removes them with --yes; another storage's may be among them"
+    return Finding(f"{what} belong to no study of this storage", "warning", advice)

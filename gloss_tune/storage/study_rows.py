@@ -41,10 +41,10 @@ def copy_rows(
     copied = session.execute(
         _studies.insert().values(study_name=name).returning(_studies.c.study_id)
     ).scalar_one()
-    waiting = sqlalchemy.case(
-        (_trials.c.state == TrialState.RUNNING, TrialState.WAITING), else_=_trials.c.state
-    )
-    start = sqlalchemy.case((_trials.c.state == TrialState.RUNNING, None), else_=_trials.c.datetime_start)
+    runs = _trials.c.state == TrialState.RUNNING
+    waits = sqlalchemy.literal(TrialState.WAITING, _trials.c.state.type)
+    waiting = sqlalchemy.case((runs, waits), else_=_trials.c.state)
+    start = sqlalchemy.case((runs, sqlalchemy.null()), else_=_trials.c.datetime_start)
     own = {"study_id": sqlalchemy.literal(copied), "state": waiting, "datetime_start": start}
     names = [column.name for column in _trials.c if not column.primary_key]
     rows = sqlalchemy.select(*(own.get(column, _trials.c[column]).label(column) for column in names))
@@ -56,9 +56,10 @@ def copy_rows(
             continue
         names = [column.name for column in table.c if not column.primary_key]
         if "trial_id" in names:
-            target, source = "trial_id", sqlalchemy.select
             query = (
-                source(*(new.c.trial_id if column == target else table.c[column] for column in names))
+                sqlalchemy.select(
+                    *(new.c.trial_id if column == "trial_id" else table.c[column] for column in names)
+                )
                 .join_from(table, old, old.c.trial_id == table.c.trial_id)
                 .join(new, (new.c.number == old.c.number) & (new.c.study_id == copied))
                 .where(old.c.study_id == study_id)

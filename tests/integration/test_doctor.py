@@ -112,7 +112,7 @@ def test_a_healthy_rehearsal(storage_url: str, tmp_path: Path) -> None:
     diagnosis = diagnose(storage_url, artifacts=tmp_path / "artifacts")
     assert diagnosis.ok
     not_needed = dict.fromkeys(("data", "tokens", "encoder"), "skipped")
-    there = ("storage", "schema", "clock", "study", "versions", "workers", "artifacts", "trial")
+    there = ("storage", "schema", "clock", "study", "versions", "workers", "artifacts", "leftovers", "trial")
     assert states(diagnosis) == {**dict.fromkeys(there, "ok"), **not_needed}
     assert line(diagnosis, "device").state == "skipped"
     estimate = diagnosis.estimate
@@ -161,7 +161,7 @@ def test_before_there_is_a_study(storage_url: str, tmp_path: Path, monkeypatch: 
     assert (found["storage"], found["clock"], found["artifacts"]) == ("ok", "ok", "ok")
     assert line(diagnosis, "device").state != "skipped"
     assert {name for name, state in found.items() if state == "skipped"} == {
-        "study", "versions", "workers", "data", "tokens", "encoder", "trial",
+        "study", "versions", "workers", "data", "tokens", "encoder", "leftovers", "trial",
     }  # fmt: skip
     assert "create" in (line(diagnosis, "study").advice or "")
     assert line(diagnosis, "trial").found == line(diagnosis, "study").found == "there is no study yet"

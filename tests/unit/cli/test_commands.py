@@ -38,6 +38,8 @@ def test_the_commands_of_the_contract_are_there() -> None:
     assert COMMANDS.keys() >= {
         "create", "worker", "launch", "run", "status", "reap", "doctor", "trials", "export", "confirm", "retrain",
         "predict", "dashboard", "demo", "datasets", "datasets list", "datasets show", "datasets fetch",
+        "extend", "enqueue",
+        "studies", "studies list", "studies copy", "studies rename", "studies delete", "studies prune",
     }  # fmt: skip
 
 
@@ -51,7 +53,7 @@ def test_a_command_says_what_it_does_and_its_options_what_they_mean(name: str) -
         assert len((getattr(parameter, "help", None) or "").split()) >= 3, parameter.opts
 
 
-@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in ("datasets", "demo")])
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in ("datasets", "studies", "demo")])
 def test_a_command_shows_an_example_of_itself(name: str) -> None:
     text = " ".join((COMMANDS[name].help or "").split())
     assert f"Example: gloss-tune {name}" in text
@@ -65,6 +67,10 @@ OPTIONS = {
     "worker": "--max-trials --timeout --grace --device --storage --study --data-dir --artifacts",
     "launch": "--workers --workers-per-device --device --threads --max-trials --timeout --grace --storage --study "
     "--data-dir --artifacts",
+    "extend": "--trials --token --storage --study --format",
+    "enqueue": "--token --storage --study --format",
+    "studies list": "--storage --artifacts --format",
+    "studies delete": "--yes --force --storage --artifacts",
     "reap": "--all --failed --storage --study --format",
     "doctor": "--storage --study --data-dir --artifacts --device --threads --format",
     "status": "--watch --storage --study --artifacts --format",
