@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 import typer
 
-from gloss_tune.cli import spec_options
 from gloss_tune.cli.options import (
     DEFAULT_STORAGE,
     DataDir,
@@ -19,33 +18,15 @@ from gloss_tune.cli.options import (
     emit,
     to_json,
 )
+from gloss_tune.cli.spec_options import SpecOptions, with_spec_options
 
 
+@with_spec_options()
 def create(
-    dataset: spec_options.Dataset = None,
     storage: Storage = DEFAULT_STORAGE,
     study: Study = None,
-    spec: spec_options.SpecFile = None,
-    model: spec_options.Model = None,
-    loss: spec_options.Loss = None,
-    mode: spec_options.Mode = None,
-    trials: spec_options.Trials = None,
-    metric: spec_options.Metric = None,
-    sampler: spec_options.Sampler = None,
-    pruner: spec_options.Pruner = None,
-    epochs: spec_options.Epochs = None,
-    batch_size: spec_options.BatchSize = None,
-    max_length: spec_options.MaxLength = None,
-    seed: spec_options.Seed = None,
-    max_train_docs: spec_options.MaxTrainDocs = None,
-    text_column: spec_options.TextColumn = None,
-    label_column: spec_options.LabelColumn = None,
-    rehearse: spec_options.Rehearse = False,
-    rehearse_seconds: spec_options.RehearseSeconds = None,
-    lease: spec_options.Lease = None,
-    max_failures: spec_options.MaxFailures = None,
-    keep: spec_options.Keep = None,
-    assignments: spec_options.Assignments = None,
+    *,
+    options: SpecOptions,
     data_dir: DataDir = None,
     force: Force = False,
     dry_run: Annotated[
@@ -60,8 +41,7 @@ def create(
     from gloss_tune.study.create import create as create_study
     from gloss_tune.study.inputs import portable
 
-    flags = spec_options.to_flags(locals())
-    resolved = spec_options.resolve(spec, flags, assignments or [])
+    resolved = options.resolve()
     if dry_run:
         emit(
             to_json(portable(resolved).to_dict())

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gloss_tune.cli import spec_options
 from gloss_tune.cli.options import (
     DEFAULT_STORAGE,
     Artifacts,
@@ -21,6 +20,7 @@ from gloss_tune.cli.options import (
     emit,
     to_json,
 )
+from gloss_tune.cli.spec_options import SpecOptions, with_spec_options
 from gloss_tune.cli.tables import print_table
 from gloss_tune.cli.worker_options import Devices, Grace, PerDevice, Track, Workers
 from gloss_tune.wording import count
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 _DATASETS, _LOSSES, _ENCODERS = "mr,r8,r52,20ng,ohsumed", "ce,scl,gloss", "bert-base-uncased"
 
 
+@with_spec_options(
+    *("trials", "epochs", "batch_size", "max_length", "max_train_docs", "seed", "pruner", "rehearse", "lease")
+)
 def paper(
     storage: Storage = DEFAULT_STORAGE,
     datasets: Annotated[
@@ -45,15 +48,8 @@ def paper(
     modes: Annotated[
         str, typer.Option("--modes", metavar="NAME,…", help="integrated, standalone, or both.")
     ] = "integrated",
-    trials: spec_options.Trials = None,
-    epochs: spec_options.Epochs = None,
-    batch_size: spec_options.BatchSize = None,
-    max_length: spec_options.MaxLength = None,
-    max_train_docs: spec_options.MaxTrainDocs = None,
-    seed: spec_options.Seed = None,
-    pruner: spec_options.Pruner = None,
-    rehearse: spec_options.Rehearse = False,
-    lease: spec_options.Lease = None,
+    *,
+    options: SpecOptions,
     top: Annotated[
         int, typer.Option("--top", min=1, metavar="K", help="Confirm the K best settings of each study.")
     ] = 1,
@@ -90,21 +86,16 @@ def paper(
     from gloss_tune.signals import stop_on_signal
     from gloss_tune.workers.options import worker_options
 
-    top_level = {
-        "trials": trials, "max_train_docs": max_train_docs, "seed": seed, "pruner": pruner, "lease": lease,
-        "rehearse": rehearse or None,
-    }  # fmt: skip
-    train = {"epochs": epochs, "batch_size": batch_size, "max_length": max_length}
-    overrides: dict[str, Any] = {key: value for key, value in top_level.items() if value is not None}
-    overrides["train"] = {key: value for key, value in train.items() if value is not None}
-    cells = plan(_listed(datasets), _listed(losses), _listed(encoders), _listed(modes), overrides)
+    cells = plan(_listed(datasets), _listed(losses), _listed(encoders), _listed(modes), options.layer())
     if dry_run:
         _print_plan(cells, top, seeds)
         return
-    options = worker_options(storage, artifacts, threads=threads, data_dir=data_dir, grace=grace, track=track)
+    each_worker = worker_options(
+        storage, artifacts, threads=threads, data_dir=data_dir, grace=grace, track=track
+    )
     with stop_on_signal(last=True) as stop:
-        group = choose_workers(device, workers, per_device, rehearsal=rehearse, threads=threads)
-        results = run_protocol(cells, storage, options, group, stop, top=top, seeds=seeds, test=test)
+        group = choose_workers(device, workers, per_device, rehearsal=options.rehearse, threads=threads)
+        results = run_protocol(cells, storage, each_worker, group, stop, top=top, seeds=seeds, test=test)
     emit(to_json(results)) if format is Format.json else _print(results, cells)
 
 

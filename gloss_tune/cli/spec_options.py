@@ -1,157 +1,204 @@
-"""Options that say what a study is, shared by ``create`` and ``run``."""
+"""Options that say what a study is: one field of :class:`SpecOptions` each, for every command that takes it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from gloss_tune.finetune.config import LOSSES
+from gloss_tune.finetune.config import LOSSES, TRAIN_FIELDS
+
+if TYPE_CHECKING:
+    from gloss_tune.spec.spec import StudySpec
 
 BENCHMARKS = ("mr", "r8", "r52", "ohsumed", "20ng")
-
-SpecFile = Annotated[
-    str | None,
-    typer.Option(
-        "--spec",
-        metavar="FILE.toml",
-        autocompletion=lambda: [*BENCHMARKS, "demo", *(f"paper/{name}" for name in BENCHMARKS)],
-        help="Specification file, or the name of a shipped one (mr, r8, r52, ohsumed, 20ng, demo). "
-        "Options and --set override it.",
-    ),
-]
-Dataset = Annotated[
-    str | None,
-    typer.Option(
-        "--dataset",
-        metavar="NAME|PATH",
-        autocompletion=lambda: [*BENCHMARKS, "stdlib"],
-        help="mr, r8, r52, ohsumed, 20ng, stdlib, or the path of your own files.",
-    ),
-]
-Model = Annotated[
-    str | None,
-    typer.Option("--model", metavar="NAME|PATH", help="Sentence encoder: a Hub name or a local folder."),
-]
-Loss = Annotated[
-    str | None,
-    typer.Option(
-        "--loss", metavar="gloss|ce|scl|triplet|cosine", autocompletion=lambda: LOSSES, help="What is tuned."
-    ),
-]
-Mode = Annotated[
-    str | None,
-    typer.Option(
-        "--mode",
-        metavar="integrated|standalone",
-        help="Encoder and head together, or the encoder by the loss alone and then a linear probe.",
-    ),
-]
-Trials = Annotated[
-    int | None, typer.Option("--trials", metavar="N", help="Budget: exactly this many trials.")
-]
-Metric = Annotated[
-    str | None,
-    typer.Option("--metric", metavar="val_macro_f1|val_accuracy|val_silhouette", help="What is maximised."),
-]
-Sampler = Annotated[
-    str | None, typer.Option("--sampler", metavar="tpe|gp|random|qmc|grid", help="How trials are drawn.")
-]
-Pruner = Annotated[
-    str | None,
-    typer.Option("--pruner", metavar="median|hyperband|none", help="How poor trials are stopped early."),
-]
-Epochs = Annotated[int | None, typer.Option("--epochs", metavar="N", help="Epochs of a trial at most.")]
-BatchSize = Annotated[
-    int | None, typer.Option("--batch-size", metavar="N", help="Documents a step: the nodes of the graph.")
-]
-MaxLength = Annotated[
-    int | None, typer.Option("--max-length", metavar="N", help="Tokens of a document at most.")
-]
-Seed = Annotated[
-    int | None, typer.Option("--seed", metavar="N", help="Seed of everything random in the study.")
-]
-MaxTrainDocs = Annotated[
-    int | None,
-    typer.Option(
-        "--max-train-docs", metavar="N", help="Train on a seeded stratified sample; val and test stay whole."
-    ),
-]
-TextColumn = Annotated[str | None, typer.Option("--text-column", metavar="NAME", help="Column of the texts.")]
-LabelColumn = Annotated[
-    str | None, typer.Option("--label-column", metavar="NAME", help="Column of the labels.")
-]
-Rehearse = Annotated[
-    bool, typer.Option("--rehearse", help="Simulate the trials: train nothing, to try out a set-up.")
-]
-RehearseSeconds = Annotated[
-    float | None, typer.Option("--rehearse-seconds", metavar="S", help="Length of a simulated trial.")
-]
-Lease = Annotated[
-    float | None,
-    typer.Option(
-        "--lease", metavar="SECONDS", help="A trial whose worker is silent for this long is requeued."
-    ),
-]
-MaxFailures = Annotated[
-    int | None,
-    typer.Option(
-        "--max-failures",
-        metavar="N",
-        help="Stop the study when N trials have failed; ten in a row always stop it (max_failures_in_a_row).",
-    ),
-]
-Keep = Annotated[
-    int | None,
-    typer.Option(
-        "--keep",
-        metavar="K",
-        help="Keep the model weights of the K best trials in the artifacts folder; by default none.",
-    ),
-]
-Assignments = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="KEY=VALUE",
-        help="Any field of the specification; may be repeated. Examples: space.temperature.high=1.0 moves a bound, "
-        "space.temperature=0.1 fixes it, space.gloss_weight.low=0.5 searches one more, train.patience=2.",
-    ),
-]
+Command = Callable[..., None]
 
 
-_TOP_LEVEL = (
-    "dataset",
-    "model",
-    "loss",
-    "mode",
-    "trials",
-    "metric",
-    "sampler",
-    "pruner",
-    "seed",
-    "max_train_docs",
-    "text_column",
-    "label_column",
-    "rehearse_seconds",
-    "lease",
-    "max_failures",
-    "keep",
-)
-_TRAIN = ("epochs", "batch_size", "max_length")
+@dataclass(frozen=True)
+class SpecOptions:
+    """What the user said of a study on the command line; None or False where nothing.
+
+    To add an option, add a field: of the name that the specification, or its ``train``, has for it.
+    """
+
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            "--dataset",
+            metavar="NAME|PATH",
+            autocompletion=lambda: [*BENCHMARKS, "stdlib"],
+            help="mr, r8, r52, ohsumed, 20ng, stdlib, or the path of your own files.",
+        ),
+    ] = None
+    spec: Annotated[
+        str | None,
+        typer.Option(
+            "--spec",
+            metavar="FILE.toml",
+            autocompletion=lambda: [*BENCHMARKS, "demo", *(f"paper/{name}" for name in BENCHMARKS)],
+            help="Specification file, or the name of a shipped one (mr, r8, r52, ohsumed, 20ng, demo). "
+            "Options and --set override it.",
+        ),
+    ] = None
+    model: Annotated[
+        str | None,
+        typer.Option("--model", metavar="NAME|PATH", help="Sentence encoder: a Hub name or a local folder."),
+    ] = None
+    loss: Annotated[
+        str | None,
+        typer.Option(
+            "--loss",
+            metavar="gloss|ce|scl|triplet|cosine",
+            autocompletion=lambda: LOSSES,
+            help="What is tuned.",
+        ),
+    ] = None
+    mode: Annotated[
+        str | None,
+        typer.Option(
+            "--mode",
+            metavar="integrated|standalone",
+            help="Encoder and head together, or the encoder by the loss alone and then a linear probe.",
+        ),
+    ] = None
+    trials: Annotated[
+        int | None, typer.Option("--trials", metavar="N", help="Budget: exactly this many trials.")
+    ] = None
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            "--metric", metavar="val_macro_f1|val_accuracy|val_silhouette", help="What is maximised."
+        ),
+    ] = None
+    sampler: Annotated[
+        str | None, typer.Option("--sampler", metavar="tpe|gp|random|qmc|grid", help="How trials are drawn.")
+    ] = None
+    pruner: Annotated[
+        str | None,
+        typer.Option("--pruner", metavar="median|hyperband|none", help="How poor trials are stopped early."),
+    ] = None
+    epochs: Annotated[
+        int | None, typer.Option("--epochs", metavar="N", help="Epochs of a trial at most.")
+    ] = None
+    batch_size: Annotated[
+        int | None,
+        typer.Option("--batch-size", metavar="N", help="Documents a step: the nodes of the graph."),
+    ] = None
+    max_length: Annotated[
+        int | None, typer.Option("--max-length", metavar="N", help="Tokens of a document at most.")
+    ] = None
+    seed: Annotated[
+        int | None, typer.Option("--seed", metavar="N", help="Seed of everything random in the study.")
+    ] = None
+    max_train_docs: Annotated[
+        int | None,
+        typer.Option(
+            "--max-train-docs",
+            metavar="N",
+            help="Train on a seeded stratified sample; val and test stay whole.",
+        ),
+    ] = None
+    text_column: Annotated[
+        str | None, typer.Option("--text-column", metavar="NAME", help="Column of the texts.")
+    ] = None
+    label_column: Annotated[
+        str | None, typer.Option("--label-column", metavar="NAME", help="Column of the labels.")
+    ] = None
+    rehearse: Annotated[
+        bool, typer.Option("--rehearse", help="Simulate the trials: train nothing, to try out a set-up.")
+    ] = False
+    rehearse_seconds: Annotated[
+        float | None, typer.Option("--rehearse-seconds", metavar="S", help="Length of a simulated trial.")
+    ] = None
+    lease: Annotated[
+        float | None,
+        typer.Option(
+            "--lease", metavar="SECONDS", help="A trial whose worker is silent for this long is requeued."
+        ),
+    ] = None
+    max_failures: Annotated[
+        int | None,
+        typer.Option(
+            "--max-failures",
+            metavar="N",
+            help="Stop the study when N trials have failed; ten in a row always stop it (max_failures_in_a_row).",
+        ),
+    ] = None
+    keep: Annotated[
+        int | None,
+        typer.Option(
+            "--keep",
+            metavar="K",
+            help="Keep the model weights of the K best trials in the artifacts folder; by default none.",
+        ),
+    ] = None
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Any field of the specification; may be repeated. Examples: space.temperature.high=1.0 moves a bound, "
+            "space.temperature=0.1 fixes it, space.gloss_weight.low=0.5 searches one more, train.patience=2.",
+        ),
+    ] = None
+
+    def layer(self) -> dict[str, Any]:
+        """As a layer of the specification; what the user left out is not in it."""
+        names = [field.name for field in fields(self) if field.name not in ("spec", "assignments")]
+        said = {name: getattr(self, name) for name in names}
+        said = {name: value for name, value in said.items() if value is not None and value is not False}
+        train = {name: said.pop(name) for name in TRAIN_FIELDS if name in said}
+        return {**said, "train": train} if train else said
+
+    def resolve(self) -> StudySpec:
+        """The validated specification, see :func:`resolve`."""
+        return resolve(self.spec, self.layer(), self.assignments or [])
 
 
-def to_flags(given: Mapping[str, Any]) -> dict[str, Any]:
-    """A command's arguments as a layer of the specification; what the user left out is not in it."""
-    flags = {name: given[name] for name in _TOP_LEVEL if given[name] is not None}
-    if given["rehearse"]:
-        flags["rehearse"] = True
-    train = {name: given[name] for name in _TRAIN if given[name] is not None}
-    return {**flags, "train": train} if train else flags
+def with_spec_options(*names: str) -> Callable[[Command], Command]:
+    """Give a command options of :class:`SpecOptions` in place of its parameter of that type.
+
+    ``--dataset`` becomes its first option, the others stand where the parameter does.
+
+    Args:
+        names: of the fields to offer, in this order; all of them by default.
+    """
+
+    def decorate(command: Command) -> Command:
+        hints = get_type_hints(command, include_extras=True)
+        (place,) = (name for name, hint in hints.items() if hint is SpecOptions)
+        types, defaults = get_type_hints(SpecOptions, include_extras=True), SpecOptions()
+        offered = [
+            inspect.Parameter(name, _KEYWORD, default=getattr(defaults, name), annotation=types[name])
+            for name in names or (field.name for field in fields(SpecOptions))
+        ]
+        parameters = []
+        for name, parameter in inspect.signature(command).parameters.items():
+            own = [parameter.replace(kind=_KEYWORD, annotation=hints[name])]
+            parameters += offered if name == place else own
+        parameters.sort(key=lambda parameter: parameter.name != "dataset")
+
+        @functools.wraps(command)
+        def with_options(**given: Any) -> None:
+            said = {option.name: given.pop(option.name) for option in offered if option.name in given}
+            command(**given, **{place: SpecOptions(**said)})
+
+        with_options.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        with_options.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return with_options
+
+    return decorate
 
 
-def resolve(spec: str | None, flags: dict[str, Any], assignments: list[str]) -> Any:
+_KEYWORD = inspect.Parameter.KEYWORD_ONLY
+
+
+def resolve(spec: str | None, flags: dict[str, Any], assignments: list[str]) -> StudySpec:
     """The validated specification from a file, options and ``--set`` pairs, each over the one before.
 
     Where these change the file's loss or mode, hyperparameters of the file that have no effect then are left out.

@@ -15,7 +15,7 @@ from gloss_tune.confirm.plan import Candidate, Plan, best_settings, fresh_seeds
 from gloss_tune.confirm.ranking import Run, rank
 from gloss_tune.errors import InputError
 from gloss_tune.queue.budget import Growth, create_study, grow
-from gloss_tune.spec.space import SEED_RANGE
+from gloss_tune.spec.space import SEED_RANGE, Space
 from gloss_tune.spec.spec import StudySpec
 from gloss_tune.storage import schema
 from gloss_tune.storage.shared_storage import SharedStorage
@@ -233,9 +233,8 @@ def _grow(storage: SharedStorage, study_id: int, wanted: Plan) -> Plan:
 def _child_spec(spec: StudySpec, trials: int) -> StudySpec:
     """The study's specification, but for what makes its trials a search. Models are not kept: they differ by luck."""
     search = {"sampler": "random", "pruner": "none", "first_trials": (), "keep": 0}
-    return spec.model_copy(
-        update={**search, "trials": trials, "space": {**spec.space, "seed": dict(SEED_RANGE)}}
-    )
+    space = Space.of({**spec.space, "seed": SEED_RANGE})
+    return spec.model_copy(update={**search, "trials": trials, "space": space})
 
 
 def _params(candidate: Candidate, seed: int) -> dict[str, Any]:

@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from gloss_tune.seeding import derive_seed
-from gloss_tune.spec.space import SEED_RANGE, Value
+from gloss_tune.spec.ranges import Value
+from gloss_tune.spec.space import SEED_RANGE
 from gloss_tune.storage.trial_states import best_complete
 from gloss_tune.study.results import complete_trial
 from gloss_tune.study.study import OpenStudy

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 
 from gloss_tune.errors import SpecError
 
@@ -36,6 +36,8 @@ _WHOLE_NUMBERS = {
     "lpa_iterations": (1, "steps of label propagation"),
     "seed": (0, "any whole number from 0"),
 }
+# what fits wherever whole numbers are counted and kept
+_LARGEST, _LARGEST_SEED = 2**31 - 1, 2**63 - 1
 # name → (low, low is allowed, high, high is allowed)
 _NUMBERS = {
     "learning_rate": (0.0, False, math.inf, False),
@@ -107,27 +109,10 @@ class FinetuneConfig:
 
     def faults(self) -> list[str]:
         """Everything that is wrong here, one line a fault, each opening with the field's name."""
-        faults: list[str] = []
-        for name, choices in _CHOICES.items():
-            value = getattr(self, name)
-            if value not in choices:
-                faults.append(
-                    f"{name}: must be one of {', '.join(choices)}, got {value!r}; choose one of these"
-                )
-        for name, (low, meaning) in _WHOLE_NUMBERS.items():
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < low:
-                faults.append(
-                    f"{name}: must be a whole number of at least {low} ({meaning}), got {value!r}; set it so"
-                )
-        for name, (low_bound, low_allowed, high_bound, high_allowed) in _NUMBERS.items():
-            value = getattr(self, name)
-            if not _within(value, low_bound, low_allowed, high_bound, high_allowed):
-                rule = _range_rule(low_bound, low_allowed, high_bound, high_allowed)
-                faults.append(f"{name}: must be a number {rule}, got {value!r}; set it so")
-        if not faults:
-            faults.extend(self._contradictions())
-        return faults
+        values = asdict(self)
+        return [
+            fault for name in values for fault in value_faults(name, values[name])
+        ] or self._contradictions()
 
     def _contradictions(self) -> list[str]:
         if self.mode == "standalone" and self.loss == "ce":
@@ -150,6 +135,27 @@ class FinetuneConfig:
         faults = self.faults()
         if faults:
             raise SpecError(faults)
+
+
+#: Fields that a study's specification has at its top; the others stand in its table ``train``.
+TOP_LEVEL = ("loss", "mode", "metric", "seed")
+TRAIN_FIELDS = tuple(field.name for field in fields(FinetuneConfig) if field.name not in TOP_LEVEL)
+
+
+def value_faults(name: str, value: object) -> list[str]:
+    """What is wrong with one field's value whatever the others are, one line a fault, opening with the field's name."""
+    if name in _CHOICES and value not in _CHOICES[name]:
+        return [f"{name}: must be one of {', '.join(_CHOICES[name])}, got {value!r}; choose one of these"]
+    if name in _WHOLE_NUMBERS:
+        low, meaning = _WHOLE_NUMBERS[name]
+        if not isinstance(value, int) or isinstance(value, bool) or value < low:
+            return [f"{name}: must be a whole number of at least {low} ({meaning}), got {value!r}; set it so"]
+        most = _LARGEST_SEED if name == "seed" else _LARGEST
+        if value > most:
+            return [f"{name}: must be at most {most}, got {value!r}; lower it"]
+    if name in _NUMBERS and not _within(value, *_NUMBERS[name]):
+        return [f"{name}: must be a number {_range_rule(*_NUMBERS[name])}, got {value!r}; set it so"]
+    return []
 
 
 @dataclass(frozen=True)

@@ -218,7 +218,7 @@ def _yet_to_come(spec: StudySpec, trial: FrozenTrial) -> float:
     factor = 1.0
     for searched in spec.ranges:
         if searched.name in _DEMANDING and searched.name in trial.params:
-            factor *= max(float(bound) for bound in searched.bounds()) / trial.params[searched.name]
+            factor *= searched.highest() / trial.params[searched.name]
     return factor
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from gloss_tune.markdown import escaped, exact, short, table
 from gloss_tune.report.facts import Facts
 from gloss_tune.report.search_charts import busy_share
-from gloss_tune.spec.space import ParameterRange
+from gloss_tune.spec.ranges import ParameterRange
 from gloss_tune.wording import count, duration
 
 _LOSSES = {

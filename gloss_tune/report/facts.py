@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 from gloss_tune.confirm.confirmation import confirmation_of, ranking
 from gloss_tune.confirm.export import export
 from gloss_tune.errors import GlossTuneError
-from gloss_tune.spec.space import ParameterRange, Value
+from gloss_tune.spec.ranges import ParameterRange, Value
 from gloss_tune.storage.retry import retried
 from gloss_tune.storage.shared_storage import SharedStorage
 from gloss_tune.storage.trial_rows import read_trials
@@ -203,7 +203,7 @@ def _cost(opened: OpenStudy, trials: Sequence[FrozenTrial]) -> Cost:
     for trial in trials:
         by_state[trial.state] += seconds_of(trial)
         if trial.state == TrialState.PRUNED and trial.intermediate_values:
-            planned = int(trial.params.get("epochs", opened.spec.train.get("epochs", 0)))
+            planned = int(trial.params.get("epochs", opened.spec.most_epochs))
             done = len(trial.intermediate_values)
             saved += seconds_of(trial) / done * max(planned - done, 0)
     speeds = [

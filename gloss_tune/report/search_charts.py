@@ -25,7 +25,7 @@ from gloss_tune.report.style import (
     visible_blues,
     whole_numbers,
 )
-from gloss_tune.spec.space import ParameterRange
+from gloss_tune.spec.ranges import ParameterRange
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from gloss_tune.errors import SpecError
-from gloss_tune.finetune.config import LOSSES
+from gloss_tune.finetune.config import LOSSES, TOP_LEVEL, value_faults
 from gloss_tune.logging import logger
 from gloss_tune.spec.layers import lay_over
+from gloss_tune.spec.ranges import RANGE_KEYS, ParameterRange
 from gloss_tune.spec.space import (
     DEFAULT_RANGES,
-    ParameterRange,
+    Space,
     default_space,
     grid_size,
-    is_number,
     space_size,
+    unsearched,
     unused_by,
 )
-from gloss_tune.spec.spec import HEURISTICS, TOP_LEVEL, TRAIN_DEFAULTS, StudySpec, parameter_range
+from gloss_tune.spec.spec import HEURISTICS, StudySpec
+from gloss_tune.spec.train import TRAIN_DEFAULTS, TrainSpec, train_faults
+
+_LARGEST_GRID = 100_000
+_LONGEST_FILE_NAME = 255
+_LARGEST_NUMBER = 2**63 - 1
 
 
 def build_spec(*layers: Mapping[str, Any]) -> StudySpec:
@@ -38,37 +44,36 @@ def build_spec(*layers: Mapping[str, Any]) -> StudySpec:
     merged: dict[str, Any] = {}
     for layer in layers:
         merged = lay_over(merged, layer)
+    too_large = list(_too_large(merged))
+    if too_large:
+        raise SpecError(too_large)
     faults: list[str] = []
     if "dataset" not in merged:
         faults.append("dataset: is needed: a name (see 'gloss-tune datasets') or a path")
     train = _table(merged, "train", faults)
     space = _table(merged, "space", faults)
-    loss, mode = merged.get("loss", "gloss"), merged.get("mode", "integrated")
-    train, ranges = _split_fixed(train, space, str(loss), faults)
-    unused = _unused(str(loss), str(mode))
+    loss, mode = str(merged.get("loss", "gloss")), str(merged.get("mode", "integrated"))
+    fixed, ranges = _split_fixed(train, space, loss, faults)
+    unused = _unused(loss, mode)
     faults.extend(
         f"{name}: has no effect with loss {loss!r} in mode {mode!r}; leave it out"
-        for name in {**train, **ranges}
+        for name in {**fixed, **ranges}
         if name in unused
     )
-    fixed = {
-        name: value for name, value in TRAIN_DEFAULTS.items() if name not in unused and name not in ranges
-    }
-    values = {**merged, "train": {**fixed, **train}, "space": ranges}
-    if isinstance(values.get("first_trials"), list):
-        values["first_trials"] = tuple(values["first_trials"])
-    values.setdefault("dataset", "?")
-    try:
-        spec = StudySpec.model_validate(values)
-    except ValidationError as error:
-        raise SpecError([*faults, *(_pydantic_fault(item) for item in error.errors())]) from None
-    if not faults:
-        faults.extend(_value_faults(spec))
-    if not faults and spec.sampler == "grid" and grid_size(spec.ranges) > _LARGEST_GRID:
-        faults.append(
-            f"space: its grid has {grid_size(spec.ranges):,} points, the limit is {_LARGEST_GRID:,}; "
-            "lower 'points', or choose another sampler"
-        )
+    # what is wrong by itself is named and set aside, so that all else is looked at too
+    faults.extend(f"train.{fault}" for fault in train_faults(fixed))
+    sound = {name: value for name, value in fixed.items() if not train_faults({name: value})}
+    whole = {name: found for name, found in ranges.items() if found is not None}
+    defaults = unsearched(loss, mode, ranges) if loss in LOSSES else TRAIN_DEFAULTS
+    top = {key: value for key, value in merged.items() if key not in ("train", "space")}
+    spec, wrong = _validated(
+        {**top, "train": TrainSpec(**{**defaults, **sound}), "space": Space.of(whole)}, faults
+    )
+    doubtful = {*wrong, *(fixed.keys() - sound.keys()), *(ranges.keys() - whole.keys())}
+    if not isinstance(merged.get("space", {}), Mapping):
+        doubtful.add("space")
+    faults.extend(_name_faults(spec))
+    faults.extend(_faults_together(spec, doubtful))
     if faults:
         raise SpecError(faults)
     return _within_space(spec)
@@ -100,15 +105,10 @@ def _table(merged: Mapping[str, Any], key: str, faults: list[str]) -> dict[str, 
 
 
 def _split_fixed(
-    train: dict[str, Any], space: dict[str, Any], loss: str, faults: list[str]
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Sort what was given into fixed hyperparameters and complete ranges, noting the faults."""
+    train: Mapping[str, Any], space: Mapping[str, Any], loss: str, faults: list[str]
+) -> tuple[dict[str, Any], dict[str, ParameterRange | None]]:
+    """Sort what was given into fixed hyperparameters and ranges, noting the faults; a faulty range is None."""
     fixed = dict(train)
-    for name in train:
-        if name in TOP_LEVEL:
-            faults.append(f"train.{name}: stands at the top level; write {name} = …")
-        elif name not in TRAIN_DEFAULTS:
-            faults.append(f"train.{name}: is unknown; known are {', '.join(TRAIN_DEFAULTS)}")
     tables: dict[str, Mapping[str, Any]] = {}
     for name, given in space.items():
         if name in train:
@@ -124,18 +124,16 @@ def _split_fixed(
     ranges = {}
     for name in DEFAULT_RANGES:
         if name in tables:
-            complete = _complete_range(name, tables[name], faults)
-            if complete is not None:
-                ranges[name] = complete
-                fixed.pop(name, None)
+            ranges[name] = _complete_range(name, tables[name], faults)
+            fixed.pop(name, None)
     return fixed, ranges
 
 
-def _complete_range(name: str, table: Mapping[str, Any], faults: list[str]) -> dict[str, Any] | None:
-    keys = ("low", "high", "log", "step", "points", "choices")
-    unknown = [key for key in table if key not in keys]
+def _complete_range(name: str, table: Mapping[str, Any], faults: list[str]) -> ParameterRange | None:
+    """The range that a table and the default of its name describe; None if something is wrong with it."""
+    unknown = [key for key in table if key not in RANGE_KEYS]
     if unknown:
-        faults.extend(f"space.{name}.{key}: is unknown; known are {', '.join(keys)}" for key in unknown)
+        faults.extend(f"space.{name}.{key}: is unknown; known are {', '.join(RANGE_KEYS)}" for key in unknown)
         return None
     default = DEFAULT_RANGES[name]
     if "choices" in table:
@@ -143,88 +141,117 @@ def _complete_range(name: str, table: Mapping[str, Any], faults: list[str]) -> d
         if clash:
             faults.append(f"space.{name}: 'choices' excludes {', '.join(clash)}; keep one of the two")
             return None
-        if not isinstance(table["choices"], list | tuple):
-            faults.append(f"space.{name}.choices: must be a list, got {table['choices']!r}")
-            return None
-        whole = {"choices": tuple(table["choices"])}
+        whole = dict(table)
     else:
         inherited = {} if "choices" in default and table else dict(default)
         if "step" in table and "log" not in table:
             inherited.pop("log", None)
         whole = {**inherited, **table}
-    if not isinstance(whole.get("log", False), bool):
-        faults.append(f"space.{name}.log: must be true or false, got {whole['log']!r}")
+    found = ParameterRange.of(name, whole)
+    shape = found.shape_faults()
+    if shape:
+        faults.extend(f"space.{name}.{fault}" for fault in shape)
         return None
-    candidate = parameter_range(name, whole)
-    found = candidate.faults()
-    faults.extend(f"space.{name}: {fault}" for fault in found)
-    return None if found else candidate.to_dict()
+    wrong = found.faults() or [
+        fault.partition(": ")[2] for bound in found.bounds() for fault in value_faults(name, bound)
+    ]
+    faults.extend(f"space.{name}: {fault}" for fault in wrong)
+    return None if wrong else found
 
 
 def _unused(loss: str, mode: str) -> frozenset[str]:
     return unused_by(loss, mode) if loss in LOSSES else frozenset()
 
 
-def _value_faults(spec: StudySpec) -> list[str]:
-    """Faults of single values: the fixed ones, the ends of each range, and the first trials."""
-    faults = [
+def _too_large(value: Any, path: str = "") -> Iterator[str]:
+    """What no database and no TOML can hold, nor Python print."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _too_large(inner, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _too_large(inner, path)
+    elif isinstance(value, int) and abs(value) > _LARGEST_NUMBER:
+        key = ".".join(path.split(".")[:2])
+        yield f"{key}: a whole number has at most 64 bits, got one of {value.bit_length()}; lower it"
+
+
+def _validated(values: dict[str, Any], faults: list[str]) -> tuple[StudySpec, set[str]]:
+    """The specification, its wrong fields replaced by their defaults; and which these are."""
+    usable = {"dataset": "?", **values}
+    try:
+        return StudySpec.model_validate(usable), set()
+    except ValidationError as error:
+        faults.extend(_pydantic_fault(item) for item in error.errors())
+        wrong = {str(item["loc"][0]) for item in error.errors()}
+    kept = {"dataset": "?", **{key: value for key, value in values.items() if key not in wrong}}
+    return StudySpec.model_validate(kept), wrong
+
+
+def _name_faults(spec: StudySpec) -> list[str]:
+    return [
         f"{name}: is neither a known name nor one that a file could have, got {value[:40]!r}…; check it"
         for name, value in (("dataset", spec.dataset), ("model", spec.model))
         if "\0" in value or any(len(os.fsencode(part)) > _LONGEST_FILE_NAME for part in Path(value).parts)
     ]
-    ranges = spec.ranges
-    inside = {r.name: r.bounds()[0] for r in ranges}
-    for fault in spec.config(inside).faults():
-        name = fault.split(":", 1)[0]
-        prefix = "space." if name in inside else "" if name in TOP_LEVEL else "train."
-        faults.append(f"{prefix}{fault}")
-    for searched in ranges:
-        for bound in searched.bounds()[1:]:
-            for fault in spec.config({**inside, searched.name: bound}).faults():
-                if fault.startswith(f"{searched.name}:"):
-                    faults.append(f"space.{fault}")
-    if not spec.space and spec.trials > 1:
+
+
+def _faults_together(spec: StudySpec, doubtful: set[str]) -> list[str]:
+    """What sound values do wrong together; nothing is said that rests on a doubtful field."""
+    faults = []
+    if not doubtful & {"loss", "mode", "gloss_weight"}:
+        faults.extend(_contradictions(spec))
+    if not doubtful & {"loss", "space", "trials", *DEFAULT_RANGES} and not spec.space and spec.trials > 1:
         faults.append(
             f"space: is empty, so that all {spec.trials} trials would be the same; search something"
         )
+    if spec.sampler == "grid" and grid_size(spec.ranges) > _LARGEST_GRID:
+        faults.append(
+            f"space: its grid has {grid_size(spec.ranges):,} points, the limit is {_LARGEST_GRID:,}; "
+            "lower 'points', or choose another sampler"
+        )
     if spec.first_trials and spec.sampler == "grid":
         faults.append("first_trials: a grid has its own; leave them out, or choose another sampler")
-    if len(spec.first_trials) > spec.trials:
+    if len(spec.first_trials) > spec.trials and "trials" not in doubtful:
         faults.append(
             f"first_trials: are {len(spec.first_trials)}, more than the {spec.trials} trials; raise trials"
         )
     for index, first in enumerate(spec.first_trials):
-        faults.extend(f"first_trials[{index}]: {fault}" for fault in first_trial_faults(first, spec))
+        faults.extend(
+            f"first_trials[{index}]: {fault}" for fault in first_trial_faults(first, spec, doubtful)
+        )
     return faults
 
 
-def first_trial_faults(first: Any, spec: StudySpec) -> list[str]:
+def _contradictions(spec: StudySpec) -> list[str]:
+    first = {searched.name: searched.bounds()[0] for searched in spec.ranges}
+    weights = spec.space["gloss_weight"].bounds() if "gloss_weight" in spec.space else ()
+    tried = [first, *({**first, "gloss_weight": weight} for weight in weights)]
+    found = dict.fromkeys(fault for params in tried for fault in spec.config(params).faults())
+    return [_with_path(fault, spec) for fault in found]
+
+
+def _with_path(fault: str, spec: StudySpec) -> str:
+    name = fault.partition(":")[0]
+    return fault if name in TOP_LEVEL else f"{'space' if name in spec.space else 'train'}.{fault}"
+
+
+def first_trial_faults(first: Any, spec: StudySpec, doubtful: Collection[str] = ()) -> list[str]:
     """What is wrong with a trial's given parameters, or with the name of a heuristic; nothing if all is well."""
-    if isinstance(first, str):
-        if first not in HEURISTICS:
-            return [f"must be a table of hyperparameters or one of {', '.join(HEURISTICS)}, got {first!r}"]
-        return [] if spec.loss == "gloss" else [f"{first!r} places the G-Loss; the loss is {spec.loss!r}"]
+    if isinstance(first, str) and first in HEURISTICS:
+        fits = spec.loss == "gloss" or "loss" in doubtful
+        return [] if fits else [f"{first!r} places the G-Loss; the loss is {spec.loss!r}"]
     if not isinstance(first, Mapping):
         return [f"must be a table of hyperparameters or one of {', '.join(HEURISTICS)}, got {first!r}"]
     faults = []
     for name, value in first.items():
+        if name in doubtful:
+            continue
         if name not in spec.space:
             faults.append(f"{name} is not searched here; searched are {', '.join(spec.space)}")
-        else:
-            faults.extend(_outside(parameter_range(name, spec.space[name]), value))
+        elif not spec.space[name].contains(value):
+            faults.append(f"{name}={value!r} lies outside its range {spec.space[name].to_dict()}")
     return faults
-
-
-def _outside(searched: ParameterRange, value: Any) -> list[str]:
-    if searched.choices is not None:
-        fits = value in searched.choices
-    elif not is_number(value):
-        fits = False
-    else:
-        assert searched.low is not None and searched.high is not None
-        whole = not searched.is_integer or value == int(value)
-        fits = searched.low <= value <= searched.high and whole
-    return [] if fits else [f"{searched.name}={value!r} lies outside its range {searched.to_dict()}"]
 
 
 def _pydantic_fault(item: Any) -> str:
@@ -249,9 +276,3 @@ def _within_space(spec: StudySpec) -> StudySpec:
         spec.trials,
     )
     return spec.model_copy(update={"trials": size})
-
-
-_LARGEST_GRID = 100_000
-
-
-_LONGEST_FILE_NAME = 255

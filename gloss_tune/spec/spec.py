@@ -7,31 +7,24 @@ cannot change a running study.
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_serializer, field_validator
 
-from gloss_tune.finetune.config import FinetuneConfig
-from gloss_tune.spec.space import (
-    DEFAULT_RANGES,
-    ParameterRange,
-    Value,
-)
+from gloss_tune.finetune.config import TOP_LEVEL, FinetuneConfig
+from gloss_tune.spec.ranges import ParameterRange, Value
+from gloss_tune.spec.space import Space
+from gloss_tune.spec.train import TrainSpec
 
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 #: Points worth a first trial: the authors' σ = √(d/3) heuristic, and the one tuned point that they publish.
 HEURISTICS = ("sqrt_distance", "published")
 
-
-#: Fields of a fine-tune that stand at the top of a specification instead of under ``train``.
-TOP_LEVEL = ("loss", "mode", "metric", "seed")
-TRAIN_DEFAULTS = {
-    field.name: field.default for field in dataclasses.fields(FinetuneConfig) if field.name not in TOP_LEVEL
-}
+# what a database's whole number holds
+_LARGEST = 2**31 - 1
 
 
 class StudySpec(BaseModel):
@@ -42,7 +35,7 @@ class StudySpec(BaseModel):
     dataset: str = Field(min_length=1)
     text_column: str = Field("text", min_length=1)
     label_column: str = Field("label", min_length=1)
-    max_train_docs: int | None = Field(None, ge=2)
+    max_train_docs: int | None = Field(None, ge=2, le=_LARGEST)
     model: str = Field(DEFAULT_MODEL, min_length=1)
     loss: Literal["gloss", "ce", "scl", "triplet", "cosine"] = "gloss"
     mode: Literal["integrated", "standalone"] = "integrated"
@@ -52,15 +45,29 @@ class StudySpec(BaseModel):
     pruner: Literal["median", "hyperband", "none"] = "median"
     seed: int = Field(0, ge=0, lt=2**63)
     lease: float = Field(60.0, ge=2.0, le=86_400.0)
-    max_attempts: int = Field(10, ge=1)
-    max_failures: int | None = Field(None, ge=1)
-    max_failures_in_a_row: int = Field(10, ge=1)
-    keep: int = Field(0, ge=0)
+    max_attempts: int = Field(10, ge=1, le=_LARGEST)
+    max_failures: int | None = Field(None, ge=1, le=_LARGEST)
+    max_failures_in_a_row: int = Field(10, ge=1, le=_LARGEST)
+    keep: int = Field(0, ge=0, le=_LARGEST)
     rehearse: bool = False
     rehearse_seconds: float = Field(0.0, ge=0.0, le=86_400.0)
     first_trials: tuple[Any, ...] = ()
-    train: dict[str, Any]
-    space: dict[str, Any]
+    train: TrainSpec
+    space: Space
+
+    @field_validator("train", "space", "first_trials", mode="before")
+    @classmethod
+    def _from_plain_values(cls, value: Any, info: ValidationInfo) -> Any:
+        """From tables and lists, as they come from TOML and from the storage."""
+        if info.field_name == "first_trials":
+            return tuple(value) if isinstance(value, list) else value
+        if isinstance(value, TrainSpec | Space) or not isinstance(value, Mapping):
+            return value
+        return TrainSpec.of(value) if info.field_name == "train" else Space.of(value)
+
+    @field_serializer("train", "space")
+    def _to_plain_values(self, value: TrainSpec | Space) -> dict[str, Any]:
+        return dict(value) if isinstance(value, TrainSpec) else value.to_dict()
 
     @property
     def direction(self) -> Literal["maximize"]:
@@ -70,14 +77,20 @@ class StudySpec(BaseModel):
     @property
     def ranges(self) -> tuple[ParameterRange, ...]:
         """What is searched, in the order of the hyperparameter table; a confirmation's runs also have seeds."""
-        names = (*DEFAULT_RANGES, "seed")
-        return tuple(parameter_range(name, self.space[name]) for name in names if name in self.space)
+        return self.space.ranges
+
+    @property
+    def most_epochs(self) -> int:
+        """The highest ``epochs`` that a trial may have."""
+        return self._highest("epochs")
 
     @property
     def longest_documents(self) -> int:
         """The highest ``max_length`` that a trial may have, in tokens."""
-        searched = [r for r in self.ranges if r.name == "max_length"]
-        return max(int(bound) for bound in (searched[0].bounds() if searched else [self.train["max_length"]]))
+        return self._highest("max_length")
+
+    def _highest(self, name: str) -> int:
+        return int(self.space[name].highest() if name in self.space else self.train[name])
 
     def config(self, params: Mapping[str, Value]) -> FinetuneConfig:
         """The fine-tune of a trial that drew ``params``.
@@ -102,11 +115,3 @@ def default_study_name(spec: StudySpec) -> str:
         parts.append("rehearsal")
     name = "-".join(re.sub(r"[^A-Za-z0-9._-]+", "_", part) for part in parts).lstrip("._-")
     return name[:200] or "study"
-
-
-def parameter_range(name: str, table: Mapping[str, Any]) -> ParameterRange:
-    """The range that a complete ``space`` table describes."""
-    known = dict(table)
-    if known.get("choices") is not None:
-        known["choices"] = tuple(known["choices"])
-    return ParameterRange(name, **known)

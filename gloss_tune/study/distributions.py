@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from gloss_tune.spec.space import ParameterRange
+from gloss_tune.spec.ranges import ParameterRange
 
 
 def distribution_of(searched: ParameterRange) -> BaseDistribution:

@@ -58,9 +58,6 @@ def sqrt_distance_temperature(spec: StudySpec, dataset: TextDataset) -> float:
 
 
 def _clipped(spec: StudySpec, params: dict[str, float]) -> dict[str, Any]:
-    """Only what is searched, moved to the nearest end where it lies outside its range."""
-    clipped = {}
-    for searched in spec.ranges:
-        if searched.name in params and searched.low is not None and searched.high is not None:
-            clipped[searched.name] = min(max(params[searched.name], searched.low), searched.high)
-    return clipped
+    """Only what is searched, moved to the nearest value of its range."""
+    nearest = {name: spec.space[name].nearest(value) for name, value in params.items() if name in spec.space}
+    return {name: value for name, value in nearest.items() if value is not None}

@@ -17,7 +17,7 @@ from gloss_tune.errors import GlossTuneError, TrialError
 from gloss_tune.finetune.config import EpochReport, FinetuneConfig
 from gloss_tune.finetune.run import FinetuneRun
 from gloss_tune.queue.claims import Claim, delete_reports, finish
-from gloss_tune.spec.space import Value
+from gloss_tune.spec.ranges import Value
 from gloss_tune.storage import schema
 from gloss_tune.study.distributions import distribution_of
 from gloss_tune.study.samplers import DistinctSampler

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from optuna.trial import FrozenTrial, TrialState
 
 from gloss_tune.errors import InputError
-from gloss_tune.spec.space import Value, unused_by
+from gloss_tune.spec.ranges import Value
+from gloss_tune.spec.space import unused_by
 from gloss_tune.spec.spec import StudySpec
 from gloss_tune.storage.retry import retried
 from gloss_tune.storage.shared_storage import SharedStorage

@@ -16,7 +16,7 @@ from optuna.samplers import BaseSampler, GPSampler, QMCSampler, RandomSampler, T
 from optuna.trial import FrozenTrial, TrialState
 
 from gloss_tune.seeding import derive_seed
-from gloss_tune.spec.space import ParameterRange
+from gloss_tune.spec.ranges import ParameterRange
 from gloss_tune.spec.spec import StudySpec
 from gloss_tune.storage import schema
 from gloss_tune.study.distributions import distribution_of
@@ -63,7 +63,7 @@ def build_pruner(spec: StudySpec) -> BasePruner:
     recorded runs in 20 orders, the median lost the best of 30 trials in 9 when it judged from the first epoch,
     hyperband in a third, and neither in any when it judged from the third of six (``results/2026-11-23_curves``).
     """
-    most = int(spec.space["epochs"]["high"] if "epochs" in spec.space else spec.train["epochs"])
+    most = spec.most_epochs
     middle = most // 2
     if spec.pruner == "median":
         return MedianPruner(n_startup_trials=5, n_warmup_steps=middle)

@@ -18,6 +18,7 @@ from gloss_tune.errors import GlossTuneError, InputError, SpecError, StudyMismat
 from gloss_tune.logging import logger
 from gloss_tune.queue.claims import reopenings, study_name
 from gloss_tune.queue.recovery import Recovered, requeue_lost
+from gloss_tune.spec.space import complete
 from gloss_tune.spec.spec import StudySpec
 from gloss_tune.storage.connect import open_storage
 from gloss_tune.storage.shared_storage import SharedStorage
@@ -249,8 +250,7 @@ def _from_attributes(
             "Use the same release for all.",
         )
     try:
-        values = dict(attributes[SPEC])
-        values["first_trials"] = tuple(values["first_trials"])
+        values = complete(attributes[SPEC])
         dataset, encoder, versions = (
             dict(attributes[f"{_KEY}{key}"]) for key in ("dataset", "encoder", "versions")
         )

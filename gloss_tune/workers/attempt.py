@@ -12,7 +12,7 @@ from gloss_tune.finetune.config import EpochReport, FinetuneConfig
 from gloss_tune.finetune.run import FinetuneRun
 from gloss_tune.logging import logger
 from gloss_tune.queue.claims import Claim, release
-from gloss_tune.spec.space import Value
+from gloss_tune.spec.ranges import Value
 from gloss_tune.study.objective import Ending, ask, run_trial, tell
 from gloss_tune.study.results import hyperparameters
 from gloss_tune.study.study import OpenStudy

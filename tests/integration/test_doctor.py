@@ -143,7 +143,7 @@ def test_a_healthy_real_study(real: OpenStudy, url: str, tmp_path: Path) -> None
 def test_the_estimate_is_what_a_trial_takes(real: OpenStudy, encoder: Path, tmp_path: Path) -> None:
     """Against a whole run of the same configuration; loosely, since other tests may run beside this one."""
     dataset = load_dataset(str(tmp_path / "words"))
-    spec = real.spec.model_copy(update={"train": {**real.spec.train, "epochs": 6, "patience": 6}})
+    spec = real.spec.model_copy(update={"train": dataclasses.replace(real.spec.train, epochs=6, patience=6)})
     resolved = resolve_encoder(str(encoder))
     measured = smoke.measure(spec, dataset, resolved, "cpu")
     run = Session(dataset, resolved, "cpu", 16).run(smoke.middle_config(spec))

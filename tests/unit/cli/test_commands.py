@@ -16,7 +16,7 @@ from gloss_tune.cli import app
 from gloss_tune.cli.dashboard import read_only
 from gloss_tune.cli.export_formats import ExportFormat, render
 from gloss_tune.cli.options import emit, rows_to_json, to_json
-from gloss_tune.cli.spec_options import resolve, to_flags
+from gloss_tune.cli.spec_options import resolve
 from gloss_tune.cli.tables import print_table, shown
 from gloss_tune.cli.writing import write_whole
 from gloss_tune.errors import InputError, SpecError
@@ -103,27 +103,6 @@ def test_an_option_has_the_same_variable_everywhere(option: str, variable: str) 
 
 
 # ── layers from the command line ──
-
-
-def given(**options: Any) -> dict[str, Any]:
-    names = (
-        "dataset model loss mode trials metric sampler pruner seed max_train_docs text_column label_column "
-        "rehearse_seconds lease max_failures keep epochs batch_size max_length"
-    )
-    return {**dict.fromkeys(names.split()), "rehearse": False, **options}
-
-
-def test_what_was_left_out_is_in_no_layer() -> None:
-    assert to_flags(given()) == {}
-    assert to_flags(given(rehearse=True, trials=3, epochs=2)) == {
-        "rehearse": True,
-        "trials": 3,
-        "train": {"epochs": 2},
-    }
-
-
-def test_a_zero_that_was_given_counts() -> None:
-    assert to_flags(given(seed=0, rehearse_seconds=0.0)) == {"seed": 0, "rehearse_seconds": 0.0}
 
 
 def test_file_options_and_assignments_in_this_order(tmp_path: Path) -> None:

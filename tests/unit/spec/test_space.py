@@ -11,8 +11,8 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from gloss_tune.finetune.config import FinetuneConfig
 from gloss_tune.spec.build import build_spec
-from gloss_tune.spec.space import DEFAULT_RANGES, ParameterRange, grid_points
-from gloss_tune.spec.spec import parameter_range
+from gloss_tune.spec.ranges import ParameterRange
+from gloss_tune.spec.space import DEFAULT_RANGES, grid_points
 from gloss_tune.study.distributions import distribution_of
 
 
@@ -36,7 +36,7 @@ def test_a_range_is_an_optuna_distribution(searched: ParameterRange, distributio
 
 @pytest.mark.parametrize("name", DEFAULT_RANGES)
 def test_every_default_range_is_sound_and_fits_its_hyperparameter(name: str) -> None:
-    searched = parameter_range(name, DEFAULT_RANGES[name])
+    searched = ParameterRange.of(name, DEFAULT_RANGES[name])
     assert searched.faults() == []
     for value in [*searched.bounds(), *searched.grid()]:
         assert FinetuneConfig(**{name: value}).faults() == []
@@ -66,7 +66,7 @@ def test_grid_values(searched: ParameterRange, grid: list[Any]) -> None:
 @pytest.mark.parametrize("name", DEFAULT_RANGES)
 @pytest.mark.parametrize("points", [1, 2, 5, 17])
 def test_grid_values_lie_within_the_distribution_and_never_repeat(name: str, points: int) -> None:
-    searched = parameter_range(
+    searched = ParameterRange.of(
         name, {**DEFAULT_RANGES[name], **({} if "choices" in DEFAULT_RANGES[name] else {"points": points})}
     )
     distribution = distribution_of(searched)
@@ -93,10 +93,10 @@ def test_bounds_are_of_the_hyperparameters_own_type() -> None:
 
 def test_a_range_survives_its_table() -> None:
     for name, table in DEFAULT_RANGES.items():
-        searched = parameter_range(name, table)
-        assert parameter_range(name, searched.to_dict()) == searched
+        searched = ParameterRange.of(name, table)
+        assert ParameterRange.of(name, searched.to_dict()) == searched
     stepped = ParameterRange("mask_ratio", 0.1, 0.5, step=0.2, points=7)
-    assert parameter_range("mask_ratio", stepped.to_dict()) == stepped
+    assert ParameterRange.of("mask_ratio", stepped.to_dict()) == stepped
 
 
 @pytest.mark.parametrize("step", [0.3, 0.25, 0.1])
@@ -112,3 +112,57 @@ def test_a_step_that_does_not_divide_its_range_says_nothing_in_each_worker(step:
     distribution = distribution_of(searched)
     assert isinstance(distribution, FloatDistribution)
     assert math.isclose(distribution.high, searched.grid()[-1])
+
+
+@pytest.mark.parametrize(
+    ("searched", "inside", "outside"),
+    [
+        (
+            ParameterRange("mask_ratio", 0.1, 0.7, step=0.2),
+            [0.1, 0.3, 0.5, 0.7],
+            [0.2, 0.8, True, "0.3"],
+        ),
+        (ParameterRange("lpa_iterations", 1, 9, step=4), [1, 5.0, 9], [2, 13, 5.5, math.nan]),
+        (ParameterRange("epochs", 1, 9), [1, 2, 9], [0, 10, 2.5]),
+        (ParameterRange("batch_size", choices=(1, 32)), [1, 32], [True, 16, "32"]),
+        (ParameterRange("normalization", choices=("authors",)), ["authors"], ["symmetric", 1]),
+    ],
+)
+def test_a_range_contains_what_a_draw_can_give(
+    searched: ParameterRange, inside: list[Any], outside: list[Any]
+) -> None:
+    assert [value for value in inside if not searched.contains(value)] == []
+    assert [value for value in outside if searched.contains(value)] == []
+
+
+@pytest.mark.parametrize(
+    ("searched", "asked", "nearest"),
+    [
+        (ParameterRange("mask_ratio", 0.1, 0.7, step=0.2), 0.44, 0.5),
+        (ParameterRange("mask_ratio", 0.1, 0.7), 0.9, 0.7),
+        (ParameterRange("lpa_iterations", 1, 9, step=4), 6.6, 5),
+        (ParameterRange("temperature", choices=(0.1, 1.0, 0.5)), 0.44, 0.5),
+        (ParameterRange("normalization", choices=("authors",)), 0.44, None),
+    ],
+)
+def test_the_nearest_value_is_one_that_the_range_contains(
+    searched: ParameterRange, asked: float, nearest: Any
+) -> None:
+    found = searched.nearest(asked)
+    assert found == (None if nearest is None else pytest.approx(nearest))
+    assert found is None or searched.contains(found)
+
+
+@pytest.mark.parametrize(
+    ("searched", "middle", "highest"),
+    [
+        (ParameterRange("epochs", choices=(4, 1, 2)), 2, 4),
+        (ParameterRange("temperature", 0.01, 1.0, log=True), 0.1, 1.0),
+        (ParameterRange("mask_ratio", 0.1, 0.9), 0.5, 0.9),
+        (ParameterRange("lpa_iterations", 1, 9, step=4), 5, 9),
+    ],
+)
+def test_the_middle_and_the_highest_value(searched: ParameterRange, middle: float, highest: float) -> None:
+    assert searched.middle() == pytest.approx(middle)
+    assert searched.highest() == highest
+    assert searched.contains(searched.middle())

@@ -10,12 +10,15 @@ from typing import Any
 
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from pydantic import ValidationError
 
 from gloss_tune.errors import SpecError
-from gloss_tune.finetune.config import FinetuneConfig
+from gloss_tune.finetune.config import TRAIN_FIELDS, FinetuneConfig
 from gloss_tune.spec.build import build_spec
 from gloss_tune.spec.layers import parse_assignments, read_toml
+from gloss_tune.spec.space import complete
 from gloss_tune.spec.spec import StudySpec, default_study_name
+from gloss_tune.spec.train import TrainSpec
 from gloss_tune.study.distributions import distribution_of
 from gloss_tune.study.inputs import differences
 
@@ -130,7 +133,7 @@ def test_what_the_user_said_last_is_never_silently_ignored(
         assert name in str(error)
         return
     if isinstance(value, dict):
-        assert spec.space[name]["low"] == value["low"]
+        assert spec.space[name].low == value["low"]
     else:
         assert name not in spec.space
         assert spec.train[name] == value
@@ -557,3 +560,56 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     for path in (tmp_path / "missing.toml", tmp_path):
         with pytest.raises(SpecError, match=str(path)):
             read_toml(path)
+
+
+def test_a_specification_that_the_first_release_stored_is_read_as_it_was() -> None:
+    """What it did not know yet has the default, which changes nothing; a repeated ``create`` finds no difference."""
+    spec = build_spec(MR, {"space": {"batch_size": {"choices": [16, 32]}, "epochs": {"high": 4}}})
+    stored = json.loads(json.dumps(spec.to_dict()))
+    known = {
+        "patience", "max_length", "head_learning_rate", "weight_decay", "warmup_ratio", "clip_norm",
+        "propagation", "normalization", "gloss_weight", "precision",
+    }  # fmt: skip
+    stored["train"] = {name: value for name, value in stored["train"].items() if name in known}
+    assert known == stored["train"].keys()
+    assert stored["space"]["epochs"] == {"low": 1, "high": 4}
+    read = StudySpec.model_validate(complete(stored))
+    assert read == spec
+    assert differences(read.to_dict(), spec.to_dict()) == []
+    del stored["train"]["clip_norm"]  # as if this release had brought it
+    assert StudySpec.model_validate(complete(stored)) == spec
+
+
+def test_a_specification_cannot_be_changed() -> None:
+    spec = build_spec(MR)
+    with pytest.raises(TypeError):
+        spec.space["temperature"] = spec.space["mask_ratio"]  # type: ignore[index]
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        spec.train.epochs = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("space", "train", "epochs"),
+    [
+        ({"epochs": {"choices": [2, 4, 3]}}, {}, 4),
+        ({"epochs": {"low": 1, "high": 16, "log": True}}, {}, 16),
+        ({"epochs": {"low": 2, "high": 8, "step": 3}}, {}, 8),
+        ({}, {"epochs": 7}, 7),
+    ],
+)
+def test_the_most_epochs_are_read_off_every_form_of_a_range(
+    space: dict[str, Any], train: dict[str, Any], epochs: int
+) -> None:
+    assert build_spec(MR, {"space": space, "train": train}).most_epochs == epochs
+
+
+def test_the_fixed_hyperparameters_are_those_of_a_fine_tune() -> None:
+    assert tuple(field.name for field in dataclasses.fields(TrainSpec)) == TRAIN_FIELDS
+
+
+@pytest.mark.parametrize(
+    "table", [{"space": {"temperature": {"low": 2.0, "high": 1.0}}}, {"train": {"depth": 1}}, {"train": 3}]
+)
+def test_python_callers_are_told_too(table: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match=r"temperature|depth|train"):
+        StudySpec.model_validate({**build_spec(MR).to_dict(), **table})
