@@ -172,7 +172,7 @@ def with_spec_options(*names: str) -> Callable[[Command], Command]:
     def decorate(command: Command) -> Command:
         hints = get_type_hints(command, include_extras=True)
         (place,) = (name for name, hint in hints.items() if hint is SpecOptions)
-        types, defaults = get_type_hints(SpecOptions, include_extras=True), SpecOptions()
+        types, defaults = get_type_hints(SpecOptions, globals(), include_extras=True), SpecOptions()
         offered = [
             inspect.Parameter(name, _KEYWORD, default=getattr(defaults, name), annotation=types[name])
             for name in names or (field.name for field in fields(SpecOptions))
