@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 def size(number: float) -> str:
     """Bytes, such as ``1.2 GB``: at most three digits, in powers of 1000 as disks are sold."""
@@ -34,3 +36,11 @@ def count(number: int, noun: str, plural: str | None = None) -> str:
         plural: where it is more than the noun and an ``s``.
     """
     return f"{number} {noun if number == 1 else plural or noun + 's'}"
+
+
+def listed(places: Sequence[int], noun: str, most: int = 10) -> str:
+    """Such as ``line 4``, ``lines 4, 7`` and, of more than ``most``, ``lines 4, 7, … (500 in all)``."""
+    shown = ", ".join(map(str, places[:most]))
+    if len(places) > most:
+        shown += f", … ({len(places):,} in all)"
+    return f"{noun}{'s' if len(places) > 1 else ''} {shown}"

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import itertools
-import json
 import signal
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, TextIO
@@ -16,8 +14,11 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, TextIO
 import typer
 
 from gloss_tune.cli.options import Device
+from gloss_tune.cli.predictions import PredictionFormat, PredictionWriter
+from gloss_tune.wording import listed
 
 if TYPE_CHECKING:
+    from gloss_tune.data.texts import TextRecord
     from gloss_tune.finetune.classifier import Classifier
 
 # Texts that are classified at once. The last bits of a probability depend on which texts go through the encoder
@@ -31,14 +32,9 @@ class InputFormat(str, Enum):
     csv = "csv"
     tsv = "tsv"
     jsonl = "jsonl"
+    json = "json"
+    parquet = "parquet"
     text = "text"
-
-
-class PredictionFormat(str, Enum):
-    """What is written."""
-
-    csv = "csv"
-    jsonl = "jsonl"
 
 
 def predict(
@@ -46,7 +42,8 @@ def predict(
         str,
         typer.Argument(
             metavar="FILE",
-            help="Texts: .csv or .tsv with a header, .jsonl, or else one text a line; - reads from stdin.",
+            help="Texts: CSV or TSV with a header, JSON, JSON lines, Parquet (all but Parquet also packed), or else "
+            "one text a line; - reads from stdin.",
         ),
     ],
     model: Annotated[
@@ -54,15 +51,44 @@ def predict(
     ],
     text_column: Annotated[
         str,
-        typer.Option("--text-column", metavar="NAME", help="Column, or key in JSON lines, of the texts."),
+        typer.Option(
+            "--text-column",
+            metavar="NAME",
+            help="Column, or key in JSON, of the texts; title,body joins those of two.",
+        ),
     ] = "text",
     input_format: Annotated[
         InputFormat | None,
         typer.Option("--input-format", help="How FILE is to be read, whatever its name ends in."),
     ] = None,
+    separator: Annotated[
+        str | None,
+        typer.Option(
+            "--separator", metavar="CHARACTER", help="Between the fields of a CSV, such as ';' or tab."
+        ),
+    ] = None,
+    no_header: Annotated[
+        bool,
+        typer.Option("--no-header", help="The first line of CSV or TSV is a record and names no columns."),
+    ] = False,
+    encoding: Annotated[
+        str | None,
+        typer.Option(
+            "--encoding", metavar="NAME", help="Encoding of FILE, such as cp1252; by default UTF-8."
+        ),
+    ] = None,
     format: Annotated[
         PredictionFormat, typer.Option("--format", help="How to write labels and probabilities.")
     ] = PredictionFormat.csv,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Write all columns of FILE before the label and its probabilities.")
+    ] = False,
+    keep_columns: Annotated[
+        str | None,
+        typer.Option(
+            "--keep-columns", metavar="NAME,…", help="Write these columns of FILE only, such as an id."
+        ),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", metavar="FILE", help="Write to this file instead of stdout.")
     ] = None,
@@ -80,79 +106,103 @@ def predict(
 ) -> None:
     """Write the most probable class of each text, and the probability of every class, in the order of the texts.
 
-    Example: gloss-tune predict --model model --output labels.csv texts.csv
+    There is always one row for each record; of one without a text, label and probabilities are empty.
+
+    Example: gloss-tune predict --model model --keep --output labels.csv texts.csv
     """
     from gloss_tune.cli.writing import whole_text
     from gloss_tune.cores import CoreShare
-    from gloss_tune.data.texts import read_texts, texts_format
+    from gloss_tune.data.records import Layout
+    from gloss_tune.data.texts import read_texts, survey_texts
     from gloss_tune.finetune.device import pick_device
     from gloss_tune.finetune.model_folder import read_description
 
+    layout = Layout(input_format.value if input_format else None, encoding, separator, header=not no_header)
+    kept = _kept(keep, keep_columns)
     with _leaving_on_signals(), contextlib.ExitStack() as stack:
         read_description(model)
-        how = input_format.value if input_format else texts_format(Path(file)) if file != "-" else "text"
-        source = "stdin" if file == "-" else file
+        place, source = _place(file)
         # a file is read twice, so that one that is wrong in its last line writes nothing
         expected = None
-        if Path(file).is_file():
-            with _open(file) as stream:
-                expected = sum(1 for _ in read_texts(stream, source, how, text_column))
-        texts = read_texts(stack.enter_context(_open(file)), source, how, text_column)
+        if isinstance(place, Path) and place.is_file():
+            expected, columns = survey_texts(place, source, text_column, layout, kept or ())
+            kept = columns if kept == () else kept
+        records = read_texts(place, source, text_column, layout, kept or ())
         chosen = pick_device(device)
         CoreShare(chosen, threads).share_cores()
         from gloss_tune.finetune.classifier import load_classifier
 
         classifier = load_classifier(model, chosen)
         target: TextIO = sys.stdout if output is None else stack.enter_context(whole_text(output))
-        _write(classifier, texts, target, format, expected)
+        _write(classifier, records, target, format, kept, expected)
 
 
 def _write(
     classifier: Classifier,
-    texts: Iterator[str],
+    records: Iterator[TextRecord],
     target: TextIO,
     format: PredictionFormat,
+    kept: Sequence[str] | None,
     expected: int | None,
 ) -> None:
     from gloss_tune.logging import logger
 
-    writer = csv.writer(target, lineterminator="\n")
-    if format is PredictionFormat.csv:
-        writer.writerow(["label", *(f"probability_{name}" for name in classifier.classes)])
     done = 0
-    while window := list(itertools.islice(texts, _WINDOW)):
-        for label, row in zip(*classifier.classify(window), strict=True):
-            rounded = [float(f"{probability:.7g}") for probability in row]
-            if format is PredictionFormat.csv:
-                writer.writerow([label, *rounded])
+    empty: list[int] = []
+    unit = "record"
+    window = list(itertools.islice(records, _WINDOW))
+    if kept == ():  # all columns of a stream, as far as they are known by now
+        kept = list(dict.fromkeys(name for record in window for name in record.values))
+    writer = PredictionWriter(target, format, classifier.classes, kept or ())
+    while window:
+        labels, rows = classifier.classify([record.text for record in window if record.text is not None])
+        found = zip(labels, rows, strict=True)
+        for record in window:
+            if record.text is None:
+                empty.append(record.place)
+                writer.write(record.values, None, ())
             else:
-                target.write(_line(label, zip(classifier.classes, rounded, strict=True)))
+                label, row = next(found)
+                writer.write(record.values, label, [float(f"{probability:.7g}") for probability in row])
         target.flush()  # whoever reads along sees it now
+        unit = window[0].unit
         done += len(window)
         if done != expected:
             logger.info("%d%s documents", done, "" if expected is None else f" of {expected}")
+        window = list(itertools.islice(records, _WINDOW))
     target.flush()
+    if empty:
+        logger.warning(
+            "%s of %s no text, so %s label is empty: %s.",
+            f"{len(empty):,} of {done:,}",
+            "records has" if len(empty) == 1 else "records have",
+            "its" if len(empty) == 1 else "their",
+            listed(empty, unit),
+        )
 
 
-def _line(label: str, probabilities: Iterable[tuple[str, float]]) -> str:
-    return json.dumps({"label": label, "probabilities": dict(probabilities)}, ensure_ascii=False) + "\n"
-
-
-@contextlib.contextmanager
-def _open(file: str) -> Iterator[BinaryIO]:
+def _kept(every: bool, named: str | None) -> tuple[str, ...] | None:
+    """The columns to keep; none named means all, None means none."""
     from gloss_tune.errors import InputError
 
-    if file == "-":
-        if sys.stdin is None:
-            raise InputError("stdin is closed; name a file instead of -")
-        yield sys.stdin.buffer
-        return
-    try:
-        stream = Path(file).open("rb")  # noqa: SIM115 (errors of what is done with it are not ours)
-    except OSError as error:
-        raise InputError(f"{file} cannot be read ({error.strerror}); check the path and its rights") from None
-    with stream:
-        yield stream
+    if named is None:
+        return () if every else None
+    columns = tuple(part.strip() for part in named.split(",") if part.strip())
+    if every or not columns:
+        raise InputError(
+            "--keep keeps all columns, --keep-columns those that it names (id,title); give one of the two"
+        )
+    return columns
+
+
+def _place(file: str) -> tuple[Path | BinaryIO, str]:
+    from gloss_tune.errors import InputError
+
+    if file != "-":
+        return Path(file), file
+    if sys.stdin is None:
+        raise InputError("stdin is closed; name a file instead of -")
+    return sys.stdin.buffer, "stdin"
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 
 import numpy as np
@@ -40,6 +40,23 @@ class Split:
         return len(self.texts)
 
 
+@dataclass(frozen=True)
+class Reading:
+    """How a data set came to be read, for people.
+
+    Attributes:
+        columns: those of the texts, and last that of the labels; none where there are no files.
+        files: their names, by split.
+        held_out: whether val was taken out of train, since there was no file of it.
+        known: whether it is a data set known by name, which stays as it was published.
+    """
+
+    columns: tuple[str, ...] = ()
+    files: Mapping[str, str] = field(default_factory=dict)
+    held_out: bool = False
+    known: bool = False
+
+
 @dataclass(frozen=True, eq=False)
 class TextDataset:
     """A data set for single-label text classification.
@@ -53,6 +70,7 @@ class TextDataset:
         fingerprint: content hash of all splits, 16 hexadecimal digits.
         source: where it came from, for people to read.
         warnings: what the user should know, one sentence each.
+        reading: how it was read.
     """
 
     name: str
@@ -63,6 +81,7 @@ class TextDataset:
     fingerprint: str
     source: str
     warnings: tuple[str, ...]
+    reading: Reading = field(default_factory=Reading)
 
 
 def canonical(documents: Iterable[Document]) -> list[Document]:
@@ -104,7 +123,11 @@ def fingerprint(splits: Mapping[str, Sequence[Document]]) -> str:
 
 
 def build_dataset(
-    name: str, source: str, splits: Mapping[str, Sequence[Document]], warnings: Sequence[str] = ()
+    name: str,
+    source: str,
+    splits: Mapping[str, Sequence[Document]],
+    warnings: Sequence[str] = (),
+    reading: Reading | None = None,
 ) -> TextDataset:
     """Checks canonical documents and makes a data set of them.
 
@@ -113,6 +136,7 @@ def build_dataset(
         source: where the documents came from.
         splits: canonical documents of ``train``, ``val`` and, if there is one, ``test``.
         warnings: what is already known to be worth telling; texts shared between splits are added.
+        reading: how it was read.
 
     Raises:
         DataError: fewer than two classes, or a class that ``train`` lacks.
@@ -143,6 +167,7 @@ def build_dataset(
         fingerprint=fingerprint(splits),
         source=source,
         warnings=(*warnings, *_shared_texts(splits)),
+        reading=reading or Reading(),
     )
 
 

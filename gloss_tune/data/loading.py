@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Sequence
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from gloss_tune.data.dataset import (
     SPLITS,
     Document,
+    Reading,
     TextDataset,
     build_dataset,
     canonical,
@@ -16,34 +19,44 @@ from gloss_tune.data.dataset import (
     quoted,
 )
 from gloss_tune.data.download import fetch, locate
-from gloss_tune.data.reading import SUFFIXES, read_documents
+from gloss_tune.data.folders import split_files, what_lies_in
+from gloss_tune.data.hub_folder import is_hub_folder, read_hub_folder
+from gloss_tune.data.reader import SUFFIXES
+from gloss_tune.data.reading import LabelledTexts, read_documents, read_labelled
+from gloss_tune.data.records import Layout
 from gloss_tune.data.registry import DATASETS, DatasetInfo
 from gloss_tune.data.splits import hold_out
 from gloss_tune.data.stdlib import stdlib_documents
 from gloss_tune.errors import DataError
 
+_log = logging.getLogger(__name__)
+
 
 def load_dataset(
-    name_or_path: str,
+    name_or_path: str | Path,
     *,
     data_dir: Path | None = None,
     text_column: str = "text",
     label_column: str = "label",
+    layout: Layout | None = None,
     seed: int = 0,
     download: bool = True,
+    as_before: bool = False,
 ) -> TextDataset:
     """Loads a data set and checks that it is fit for classification.
 
     Args:
-        name_or_path: a name in ``DATASETS``, which wins over a path of that name; or a folder with
-            ``train[,val,test].csv|tsv|jsonl|parquet``; or one such file; or the name of a folder in
-            ``data_dir``.
+        name_or_path: a name in ``DATASETS``, which wins over a path of that name (``./r8`` is a path, and so is every
+            :class:`pathlib.Path`); or a folder with train and, where there are, val and test, in any format; or one
+            file; or the name of a folder in ``data_dir``.
         data_dir: a folder of ``NAME/{train,val,test}.csv``, looked at before the cache and the network.
-        text_column: column of the texts in the user's own files.
+        text_column: column of the texts in the user's own files; ``title,body`` joins those of two.
         label_column: column of the labels there.
+        layout: how the user's own files are to be read where they do not say it.
         seed: for the tenth of train that is held out where the user's own data have no val split; with
             another seed, the split and so the fingerprint differ.
         download: whether a published data set that is not on this machine may be downloaded.
+        as_before: read the user's own files by the rules of release 0.1, for studies that were made by it.
 
     Returns:
         The data set, its documents in canonical order.
@@ -51,18 +64,48 @@ def load_dataset(
     Raises:
         DataError: it cannot be found or downloaded, or its content is unfit; the message says what and where.
     """
-    if name_or_path in DATASETS:
-        return _load_known(DATASETS[name_or_path], data_dir, download)
-    candidates = [Path(name_or_path).expanduser()]
-    if data_dir is not None:
-        candidates.append(data_dir / name_or_path)
+    path = _own_path(name_or_path, data_dir)
+    if path is None:
+        return _load_known(DATASETS[str(name_or_path)], data_dir, download)
+    return _load_own(path, _Columns(text_column, label_column, layout, as_before), seed)
+
+
+def _own_path(asked: str | Path, data_dir: Path | None) -> Path | None:
+    """The user's own file or folder; None for a data set known by name."""
+    if isinstance(asked, str) and asked in DATASETS:
+        if Path(asked).exists() and Path(asked).resolve() != (data_dir or Path()).resolve() / asked:
+            _log.warning(
+                "Data set %r is the one known by that name, not %s; write ./%s to have your own.",
+                asked,
+                Path(asked).resolve(),
+                asked,
+            )
+        return None
+    candidates = [Path(asked).expanduser()]
+    inside = Path(asked)
+    if data_dir is not None and not inside.is_absolute() and not {".", ".."} & set(str(asked).split("/")):
+        candidates.append(data_dir / asked)
     for path in candidates:
-        if name_or_path and path.exists():
-            return _load_own(path, text_column, label_column, seed)
-    near = difflib.get_close_matches(name_or_path.lower(), DATASETS, n=3, cutoff=0.4)
-    raise DataError(
-        f"A data set is one of {', '.join(DATASETS)}, or the path of a folder or file; {name_or_path!r} is "
-        "neither. " + (f"Did you mean {' or '.join(near)}?" if near else "Check the name or the path.")
+        if str(asked) and path.exists():
+            return path
+    raise _unknown(str(asked), data_dir)
+
+
+def _unknown(asked: str, data_dir: Path | None) -> DataError:
+    near = difflib.get_close_matches(asked.lower(), DATASETS, n=3, cutoff=0.4)
+    advice = f"Did you mean {' or '.join(near)}?" if near else "Check the name or the path."
+    folder = Path(asked).expanduser().absolute().parent
+    if asked and len(Path(asked).parts) > 1:  # a path: say where it breaks off
+        alike = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+        near = difflib.get_close_matches(Path(asked).name, alike, n=3, cutoff=0.6)
+        there = next(place for place in [folder, *folder.parents] if place.exists())
+        advice = (
+            f"Did you mean {quoted([str(Path(asked).parent / name) for name in near])}?"
+            if near
+            else f"There is {there}, and nothing of that name in it. Check the path."
+        )
+    return DataError(
+        f"A data set is one of {', '.join(DATASETS)}, or the path of a folder or file; {asked!r} is neither. {advice}"
     )
 
 
@@ -83,20 +126,25 @@ def _load_known(info: DatasetInfo, data_dir: Path | None, may_download: bool) ->
             "--data-dir."
         )
     folder = folder or fetch(info)
-    files = _split_files(folder)
+    files = split_files(folder).files
     if missing := [split for split in SPLITS if split not in files]:
         raise DataError(
             f"{folder} lacks {' and '.join(missing)} of data set {info.name!r}. Add what is missing, or name "
             f"another folder with --data-dir."
         )
-    splits = {split: canonical(_with_names(read_documents(files[split]), info)) for split in SPLITS}
+    splits = {
+        split: canonical(_with_names([d for file in files[split] for d in read_documents(file)], info))
+        for split in SPLITS
+    }
     warnings = []
     if (found := fingerprint(splits)) != info.fingerprint and info.fingerprint is not None:
         warnings.append(
             f"{folder} differs from the published {info.name} (fingerprint {found} and not "
             f"{info.fingerprint}): its results cannot be compared with published ones."
         )
-    return build_dataset(info.name, str(folder), splits, warnings)
+    return build_dataset(
+        info.name, str(folder), splits, warnings, Reading(("text", "label"), _names(files), known=True)
+    )
 
 
 def _with_names(documents: Sequence[Document], info: DatasetInfo) -> list[Document]:
@@ -105,46 +153,65 @@ def _with_names(documents: Sequence[Document], info: DatasetInfo) -> list[Docume
     return [(text, names.get(label, label)) for text, label in documents]
 
 
-def _load_own(path: Path, text_column: str, label_column: str, seed: int) -> TextDataset:
-    files = _split_files(path) if path.is_dir() else {"train": path}
-    if "train" not in files:
-        raise DataError(
-            f"A data folder holds train with one of the endings {', '.join(SUFFIXES)}, but {path} does not. "
-            f"Rename the training file, or name one file instead of the folder."
-        )
-    splits = {
-        split: canonical(read_documents(file, text_column, label_column))
-        for split, file in sorted(files.items())
-    }
-    if "val" not in splits:
-        splits["train"], splits["val"] = hold_out(splits["train"], seed, str(path))
-    name = path.resolve().stem if path.is_file() else path.resolve().name
-    in_order = {split: splits[split] for split in SPLITS if split in splits}
-    return build_dataset(name, str(path.absolute()), in_order, _unread(path, files.values()))
+@dataclass(frozen=True)
+class _Columns:
+    """What the user says of files."""
 
+    text: str
+    label: str
+    layout: Layout | None
+    as_before: bool
 
-def _split_files(folder: Path) -> dict[str, Path]:
-    """The one file of each split that the folder has."""
-    found: dict[str, Path] = {}
-    for split in SPLITS:
-        files = [
-            folder / f"{split}{suffix}" for suffix in SUFFIXES if (folder / f"{split}{suffix}").is_file()
+    def read(self, files: Sequence[Path]) -> LabelledTexts:
+        """One split."""
+        parts = [
+            read_labelled(file, self.text, self.label, self.layout, as_before=self.as_before)
+            for file in files
         ]
-        if len(files) > 1:
-            raise DataError(
-                f"A split is one file, but {folder} has {quoted([file.name for file in files])}. Keep one of "
-                "them."
-            )
-        if files:
-            found[split] = files[0]
-    return found
+        return LabelledTexts(
+            [document for part in parts for document in part.documents],
+            parts[0].columns,
+            tuple(note for part in parts for note in part.notes),
+        )
 
 
-def _unread(folder: Path, used: Collection[Path]) -> list[str]:
-    """A warning if the folder has data files under names that mean nothing here, such as ``dev.csv``."""
-    if not folder.is_dir():
-        return []
-    others = sorted(
-        file.name for file in folder.iterdir() if file.suffix.lower() in SUFFIXES and file not in used
-    )
-    return [f"Only train, val and test are read; {folder} also has {quoted(others)}."] if others else []
+def _load_own(path: Path, columns: _Columns, seed: int) -> TextDataset:
+    unread: tuple[str, ...] = ()
+    if path.is_dir() and is_hub_folder(path):
+        read, unread = read_hub_folder(path, columns.text, columns.label, as_before=columns.as_before)
+        names = {split: split for split in read}
+    else:
+        read, names, unread = _read_files(path, columns)
+    if "train" not in read:
+        raise DataError(
+            f"A data folder holds train with one of the endings {', '.join(SUFFIXES)}, but {path} does not; it has "
+            f"{what_lies_in(path)}. Rename the training file, or name one file instead of the folder."
+        )
+    splits = {split: canonical(read[split].documents) for split in SPLITS if split in read}
+    held_out = "val" not in splits
+    if held_out:
+        train, val = hold_out(splits["train"], seed, str(path), each_class=not columns.as_before)
+        splits = {"train": train, "val": val, **{s: splits[s] for s in ("test",) if s in splits}}
+    warnings = [note for part in read.values() for note in part.notes]
+    if unread:
+        warnings.append(f"Only train, val and test are read; {path} also has {quoted(unread)}.")
+    name = path.resolve().stem if path.is_file() else path.resolve().name
+    reading = Reading(read["train"].columns, names, held_out=held_out)
+    return build_dataset(name, str(path.absolute()), splits, warnings, reading)
+
+
+def _read_files(
+    path: Path, columns: _Columns
+) -> tuple[dict[str, LabelledTexts], dict[str, str], tuple[str, ...]]:
+    if not path.is_dir():
+        return {"train": columns.read([path])}, {"train": path.name}, ()
+    found = split_files(path, as_before=columns.as_before)
+    read = {split: columns.read(files) for split, files in found.files.items() if "train" in found.files}
+    return read, _names(found.files), found.others
+
+
+def _names(files: Mapping[str, Sequence[Path]]) -> dict[str, str]:
+    return {
+        split: paths[0].name if len(paths) == 1 else f"{len(paths)} files such as {paths[0].name}"
+        for split, paths in files.items()
+    }

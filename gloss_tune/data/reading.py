@@ -1,212 +1,222 @@
-"""Reads one file of labelled texts: CSV, TSV, JSON lines or Parquet.
-
-Python's own ``csv`` is used and not pandas: it takes every value as the text that it is (``NA``, ``null``,
-``1`` stay themselves), knows the physical line that a record begins on, and never guesses an index column.
-"""
+"""Reads one file of labelled texts, in any of the formats that :mod:`gloss_tune.data.reader` knows."""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import math
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from gloss_tune.data.dataset import Document, quoted
+from gloss_tune.data.labels import label_of
+from gloss_tune.data.reader import SUFFIXES, open_table
+from gloss_tune.data.records import Layout, Record, Table, columns_of, missing_column
 from gloss_tune.errors import DataError
+from gloss_tune.wording import listed
 
-SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
+__all__ = [
+    "SUFFIXES",
+    "LabelledTexts",
+    "lacking",
+    "read_documents",
+    "read_labelled",
+    "refuse_faults",
+    "text_of",
+]
 
-Record = tuple[int, str, str]
-"""Line (CSV, TSV, JSON lines) or row (Parquet) that the record begins on, from 1; text; label."""
+_SHOWN = 10  # places of faults that a message lists
+
+
+@dataclass(frozen=True)
+class LabelledTexts:
+    """What a file holds.
+
+    Attributes:
+        documents: (text, label) in the file's order.
+        columns: those that texts and label were read from.
+        notes: what the user should know, one sentence each.
+    """
+
+    documents: list[Document]
+    columns: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 def read_documents(path: Path, text_column: str = "text", label_column: str = "label") -> list[Document]:
+    """The texts and labels of one file, as :func:`read_labelled` reads them."""
+    return read_labelled(path, text_column, label_column).documents
+
+
+def read_labelled(
+    path: Path,
+    text_column: str = "text",
+    label_column: str = "label",
+    layout: Layout | None = None,
+    *,
+    as_before: bool = False,
+) -> LabelledTexts:
     """Reads the texts and labels of one file.
 
     Args:
-        path: a ``.csv``, ``.tsv``, ``.jsonl`` or ``.parquet`` file. The first line of CSV and TSV names the
-            columns; texts with line breaks are quoted. Text files are UTF-8, with or without a byte order
-            mark.
-        text_column: column of the texts.
-        label_column: column of the labels; numbers become strings (``1`` and not ``1.0``).
+        path: CSV, TSV, JSON or Parquet, packed or not.
+        text_column: column of the texts; of several (``title,body``), the texts are joined by line breaks.
+        label_column: column of the labels.
+        layout: what the file does not say itself.
+        as_before: labels by the rule of release 0.1.
 
     Returns:
-        (text, label) in the file's order, at least one, none of the strings blank.
+        At least one document, none of the strings blank.
 
     Raises:
         DataError: anything that keeps a document from being used, with the lines (or rows) that it is on.
     """
-    readers = {
-        ".csv": _read_delimited,
-        ".tsv": _read_delimited,
-        ".jsonl": _read_json_lines,
-        ".parquet": _read_parquet,
-    }
-    suffix = path.suffix.lower()
-    if suffix not in readers:
-        raise DataError(
-            f"A data file ends in {', '.join(SUFFIXES)}; {path} does not. Convert it, or name the right file."
-        )
-    try:
-        records = list(readers[suffix](path, text_column, label_column))
-    except OSError as error:
-        raise DataError(
-            f"{path} cannot be read: {error.strerror or error}. Check the path and its rights."
-        ) from error
-    if not records:
-        raise DataError(
-            f"A data file holds at least one document, but {path} is empty. Check how it was made."
-        )
-    unit = "row" if suffix == ".parquet" else "line"
-    _refuse_blank(path, unit, text_column, [place for place, text, _ in records if not text.strip()])
-    _refuse_blank(path, unit, label_column, [place for place, _, label in records if not label.strip()])
-    return [(text, label) for _, text, label in records]
+    with open_table(path, str(path), [text_column, label_column], layout) as table:
+        return labelled(table, text_column, label_column, as_before=as_before)
 
 
-def _refuse_blank(path: Path, unit: str, column: str, places: list[int]) -> None:
-    if places:
-        shown = ", ".join(map(str, places[:5])) + (" …" if len(places) > 5 else "")
-        many = len(places) > 1
-        raise DataError(
-            f"Every document needs a text and a label, but column {column!r} of {path} is empty on {unit}"
-            f"{'s' if many else ''} {shown} ({len(places)} in all). Fill {'them' if many else 'it'} in or "
-            f"remove the {unit}{'s' if many else ''}."
-        )
-
-
-def _decode(path: Path) -> str:
-    raw = path.read_bytes()
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise DataError(
-            f"Text files are UTF-8, but line {line} of {path} is not (byte 0x{raw[error.start]:02x}). "
-            f"Convert it, for example with: iconv -f LATIN1 -t UTF-8."
-        ) from error
-
-
-def _missing_column(place: str, column: str, present: list[str]) -> DataError:
-    return DataError(
-        f"{place} has no column {column!r}; it has {quoted(present) or 'none'}. "
-        f"Name the columns that hold the text and the label."
-    )
-
-
-def _read_delimited(path: Path, text_column: str, label_column: str) -> Iterator[Record]:
-    content = _decode(path)
-    reader = csv.reader(
-        io.StringIO(content, newline=""),
-        delimiter="\t" if path.suffix.lower() == ".tsv" else ",",
-        strict=True,
-    )
-    # csv refuses fields over 128 KiB unless told otherwise, and can only be told for the whole process.
-    limit = csv.field_size_limit(2**31 - 1)
-    begin = 1
-    try:
-        header = [name.strip() for name in next(filter(None, reader), [])]
-        if not header:
-            return
-        for column in (text_column, label_column):
-            if column not in header:
-                raise _missing_column(str(path), column, header)
-            if header.count(column) > 1:
-                raise DataError(
-                    f"Column names are unique, but {path} has {column!r} twice. Rename one of them."
-                )
-        text_at, label_at = header.index(text_column), header.index(label_column)
-        begin = reader.line_num + 1
-        for fields in reader:
-            if fields and len(fields) != len(header):
-                raise DataError(
-                    f"Every record has the header's {len(header)} fields, but the one on line {begin} of "
-                    f"{path} has {len(fields)}. Put texts that hold a separator or a line break in double "
-                    "quotes."
-                )
-            if fields:
-                yield begin, fields[text_at], fields[label_at]
-            begin = reader.line_num + 1
-    except csv.Error as error:
-        raise DataError(
-            f"The record that begins on line {begin} of {path} is malformed ({error}). "
-            f"Close every double quote, and double those within a quoted text."
-        ) from error
-    finally:
-        csv.field_size_limit(limit)
-
-
-def _read_json_lines(path: Path, text_column: str, label_column: str) -> Iterator[Record]:
-    # Not str.splitlines, which also breaks at characters that JSON allows inside a string.
-    for number, line in enumerate(_decode(path).split("\n"), start=1):
-        if not line.strip():
+def labelled(table: Table, text_column: str, label_column: str, *, as_before: bool = False) -> LabelledTexts:
+    """The texts and labels of a table; arguments and errors as those of :func:`read_labelled`."""
+    faults: list[Record] = []
+    blank: dict[str, list[int]] = {text_column: [], label_column: []}
+    documents: list[Document] = []
+    spelled = _Labels(as_before)
+    parts = columns_of(text_column, table.columns)
+    table.require([*parts, label_column])
+    for record in table.records:
+        if record.fault is not None:
+            faults.append(record)
             continue
+        if not record.values:
+            continue  # a blank line between records
         try:
-            record = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise DataError(
-                f"Each line of {path} is a JSON object, but line {number} is malformed "
-                f"({error.msg}, column {error.colno}). Mend or remove it."
-            ) from error
-        if not isinstance(record, dict):
-            raise DataError(
-                f'Each line of {path} is a JSON object such as {{"text": …, "label": …}}, but line '
-                f"{number} is not. Mend or remove it."
+            text = text_of(record, parts, table)
+            label = spelled.label(record.values[label_column])
+        except KeyError as error:
+            faults.append(record._replace(fault=lacking(record, str(error.args[0]), table)))
+            continue
+        except _NoLabelError as error:
+            faults.append(
+                record._replace(
+                    fault=f"A label is a string or a number, but on {_place(record, table)} of {table.name} it is "
+                    f"{error}. Give each one label."
+                )
             )
-        for column in (text_column, label_column):
-            if column not in record:
-                raise _missing_column(f"Line {number} of {path}", column, list(record))
-        place = f"line {number} of {path}"
-        text = _as_text(record[text_column], place, text_column)
-        label = _as_label(record[label_column], place)
-        # JSON can spell half of a surrogate pair, which is no character and which no tokenizer takes.
-        yield number, text.encode("utf-8", "replace").decode(), label.encode("utf-8", "replace").decode()
-
-
-def _read_parquet(path: Path, text_column: str, label_column: str) -> Iterator[Record]:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError as error:
+            continue
+        except ValueError as error:
+            faults.append(record._replace(fault=str(error)))
+            continue
+        if not text.strip():
+            blank[text_column].append(record.place)
+        if not label:
+            blank[label_column].append(record.place)
+        documents.append((text, label))
+    refuse_faults(table.name, table.unit, faults)
+    for column, places in blank.items():
+        _refuse_blank(table.name, table.unit, column, places)
+    if not documents:
         raise DataError(
-            f"{path} needs the package pyarrow, which is not installed. Install it (pip install pyarrow), or "
-            f"save the data as CSV."
-        ) from error
-    try:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            present = list(file.schema_arrow.names)
-            for column in (text_column, label_column):
-                if column not in present:
-                    raise _missing_column(str(path), column, present)
-            columns = file.read(columns=[text_column, label_column])
-            texts, labels = columns[text_column].to_pylist(), columns[label_column].to_pylist()
-    except pyarrow.ArrowException as error:
-        raise DataError(f"{path} is not a readable Parquet file ({error}). Check how it was made.") from error
-    for number, (text, label) in enumerate(zip(texts, labels, strict=True), start=1):
-        place = f"row {number} of {path}"
-        yield number, _as_text(text, place, text_column), _as_label(label, place)
+            f"A data file holds at least one document, but {table.name} is empty. Check how it was made."
+        )
+    name = Path(table.name).name
+    notes = [f"{name}: {note}" for note in [*table.notes, *spelled.notes()]]
+    return LabelledTexts(documents, (*parts, label_column), tuple(notes))
 
 
-def _as_text(value: object, place: str, column: str) -> str:
-    if value is None:
+class _NoLabelError(ValueError):
+    pass
+
+
+class _Labels:
+    """The labels of a table, each spelling looked at once."""
+
+    def __init__(self, as_before: bool) -> None:
+        self._as_before = as_before
+        self._known: dict[str, str] = {}
+
+    def label(self, raw: Any) -> str:
+        found = self._known.get(raw) if type(raw) is str else None
+        if found is not None:
+            return found
+        try:
+            label = label_of(raw, as_before=self._as_before)
+        except ValueError as error:
+            raise _NoLabelError(str(error)) from None
+        if type(raw) is str:
+            self._known[raw] = label
+        return label
+
+    def notes(self) -> list[str]:
+        spellings: dict[str, set[str]] = defaultdict(set)
+        for raw, label in self._known.items():
+            spellings[label].add(raw.strip())
+        return [
+            f"labels {quoted(sorted(raw))} are one class, {label!r}."
+            for label, raw in sorted(spellings.items())
+            if len(raw) > 1
+        ]
+
+
+def text_of(record: Record, columns: Sequence[str], table: Table) -> str:
+    """The text of a record: that of its column, or of several, a line break between.
+
+    Raises:
+        KeyError: the record lacks a column.
+        ValueError: a value is no text.
+    """
+    values = record.values
+    if len(columns) == 1:
+        value = values[columns[0]]
+        return value if type(value) is str else _text(value, columns[0], record, table)
+    texts = [_text(values[column], column, record, table).strip() for column in columns]
+    return "\n".join(text for text in texts if text)
+
+
+def lacking(record: Record, column: str, table: Table) -> str:
+    """The fault of a record, of a table whose records are not all alike, that lacks a column."""
+    return missing_column(
+        f"{_place(record, table).capitalize()} of {table.name}", column, list(record.values)
+    )
+
+
+def refuse_faults(name: str, unit: str, faults: Iterable[Record]) -> None:
+    """Refuse a file if any of its records cannot be read.
+
+    Raises:
+        DataError: the first fault, and where the others are.
+    """
+    faulty = list(faults)
+    if not faulty:
+        return
+    first = str(faulty[0].fault)
+    if len(faulty) == 1:
+        raise DataError(first)
+    others = listed([record.place for record in faulty], unit)
+    raise DataError(f"{len(faulty):,} records of {name} cannot be read, on {others}. The first: {first}")
+
+
+def _text(value: object, column: str, record: Record, table: Table) -> str:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     if not isinstance(value, str):
-        raise DataError(
-            f"A text is a string, but {column!r} on {place} is {value!r:.60}. Name the column that holds the "
-            "texts."
+        raise ValueError(
+            f"A text is a string, but {column!r} on {_place(record, table)} of {table.name} is {value!r:.60}. Name the "
+            "column that holds the texts (--text-column)."
         )
     return value
 
 
-def _as_label(value: object, place: str) -> str:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return ""
-    # A column of whole numbers with a gap in it arrives as floats.
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    if isinstance(value, (str, int, float)):
-        return str(value)
-    raise DataError(
-        f"A label is a string or a number, but on {place} it is {value!r:.60}. Give each one label."
-    )
+def _place(record: Record, table: Table) -> str:
+    return f"{table.unit} {record.place}"
+
+
+def _refuse_blank(name: str, unit: str, column: str, places: list[int]) -> None:
+    if places:
+        many = len(places) > 1
+        shown = ", ".join(map(str, places[:_SHOWN])) + (", …" if len(places) > _SHOWN else "")
+        raise DataError(
+            f"Every document needs a text and a label, but column {column!r} of {name} is empty on {unit}"
+            f"{'s' if many else ''} {shown} ({len(places):,} in all). Fill {'them' if many else 'it'} in or remove the "
+            f"{unit}{'s' if many else ''}."
+        )

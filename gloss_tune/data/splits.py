@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -16,16 +16,19 @@ from gloss_tune.seeding import derive_seed
 HOLDOUT_FRACTION = 0.1
 
 
-def hold_out(documents: Sequence[Document], seed: int, source: str) -> tuple[list[Document], list[Document]]:
+def hold_out(
+    documents: Sequence[Document], seed: int, source: str, *, each_class: bool = True
+) -> tuple[list[Document], list[Document]]:
     """Takes a seeded, stratified tenth of train for validation.
 
-    Every class keeps at least one document in train. A text that occurs more than once stays in train with
-    all its copies, so that validation never sees a training text.
+    Every class keeps at least one document in train, and gives one to validation if it has two. A text that occurs
+    more than once stays in train with all its copies, so that validation never sees a training text.
 
     Args:
         documents: the canonical documents of train.
         seed: another seed, another tenth.
         source: where they came from, for the message.
+        each_class: whether a class too small for a tenth gives one all the same; release 0.1 did not see to it.
 
     Returns:
         Train and val, both in canonical order; val holds at least one document.
@@ -40,14 +43,28 @@ def hold_out(documents: Sequence[Document], seed: int, source: str) -> tuple[lis
     spare = np.minimum(np.bincount(labels[once], minlength=len(names)), counts - 1)
     if spare.sum() == 0:
         raise DataError(
-            f"Without a val split, a tenth of train is held out, but no class of {source} has a second "
-            f"document to spare. Add documents, or give a val split."
+            f"Without a val split, a tenth of train is held out, but no class of {source} has a second document to "
+            f"spare: {_why_none(copies, counts)}"
         )
-    shares = allocate(counts, max(1, round(HOLDOUT_FRACTION * len(documents))), np.zeros_like(counts), spare)
+    at_least = np.minimum(spare, 1) if each_class else np.zeros_like(counts)
+    shares = allocate(counts, max(1, round(HOLDOUT_FRACTION * len(documents))), at_least, spare)
     held = _draw(np.flatnonzero(once), labels[once], shares, derive_seed(seed, "hold out"))
     chosen = set(held.tolist())
     train = [document for position, document in enumerate(documents) if position not in chosen]
     return train, [documents[position] for position in held]
+
+
+def _why_none(copies: Mapping[str, int], counts: NDArray[np.int64]) -> str:
+    documents, classes = int(counts.sum()), len(counts)
+    if classes == documents:
+        swapped = " Are the columns of texts and labels swapped?" if documents > 3 else ""
+        return f"its {documents} documents have as many different labels.{swapped} Add documents, or give a val split."
+    if all(number > 1 for number in copies.values()):
+        return (
+            f"each of its {len(copies)} texts occurs more than once, among {documents} documents, and copies stay "
+            "together. Are the columns of texts and labels swapped? If not, remove the copies, or give a val split."
+        )
+    return "those with more hold copies of the same texts, which stay together. Add documents, or give a val split."
 
 
 def subsample(dataset: TextDataset, max_train_docs: int, seed: int) -> TextDataset:
@@ -69,19 +86,33 @@ def subsample(dataset: TextDataset, max_train_docs: int, seed: int) -> TextDatas
         raise DataError(
             f"max_train_docs is at least 2, not {max_train_docs}. Leave it out to use all of train."
         )
-    if max_train_docs >= len(dataset.train):
-        return dataset
-    labels = dataset.train.labels
-    counts = np.bincount(labels, minlength=len(dataset.classes))
+    sampled = _sample(dataset.train, max_train_docs, derive_seed(seed, "subsample"), len(dataset.classes))
+    return dataset if sampled is dataset.train else replace(dataset, train=sampled)
+
+
+def subsample_val(dataset: TextDataset, max_val_docs: int, seed: int) -> TextDataset:
+    """The data set with a seeded, stratified sample of val, as :func:`subsample` takes one of train.
+
+    Raises:
+        DataError: ``max_val_docs`` is below 2.
+    """
+    if max_val_docs < 2:
+        raise DataError(f"max_val_docs is at least 2, not {max_val_docs}. Leave it out to use all of val.")
+    sampled = _sample(dataset.val, max_val_docs, derive_seed(seed, "subsample val"), len(dataset.classes))
+    return dataset if sampled is dataset.val else replace(dataset, val=sampled)
+
+
+def _sample(split: Split, most: int, seed: int, num_classes: int) -> Split:
+    if most >= len(split):
+        return split
+    counts = np.bincount(split.labels, minlength=num_classes)
     at_least = np.zeros_like(counts)
-    at_least[np.argsort(-counts, kind="stable")[:max_train_docs]] = 1
-    shares = allocate(counts, max_train_docs, at_least, counts)
-    kept = _draw(np.arange(len(labels)), labels, shares, derive_seed(seed, "subsample"))
-    kept_labels = labels[kept]
-    kept_labels.flags.writeable = False
-    return replace(
-        dataset, train=Split(tuple(dataset.train.texts[position] for position in kept), kept_labels)
-    )
+    at_least[np.argsort(-counts, kind="stable")[:most]] = 1
+    shares = allocate(counts, most, np.minimum(at_least, counts), counts)
+    kept = _draw(np.arange(len(split)), split.labels, shares, seed)
+    labels = split.labels[kept]
+    labels.flags.writeable = False
+    return Split(tuple(split.texts[position] for position in kept), labels)
 
 
 def allocate(

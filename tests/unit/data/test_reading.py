@@ -81,7 +81,6 @@ def test_half_a_surrogate_pair_in_json_does_no_harm(tmp_path):
         ("d.csv", 'text,label\n"two\nlines",a\nx,b,c\n', r"2 fields, but the one on line 4 .* has 3"),
         ("d.csv", "text,label\nx\n", r"2 fields, but the one on line 2 .* has 1"),
         ("d.csv", 'text,label\nx,a\n"never closed,b\ny,c\n', r"begins on line 3 .* malformed"),
-        ("d.tsv", 'text\tlabel\n"quoted" rest\ta\n', r"begins on line 2 .* malformed"),
         ("d.csv", b"text,label\ngood,a\n\"two\nlines\",b\ncaf\xe9,a\n", r"line 5 of .* is not \(byte 0xe9\)"),
         ("d.jsonl", b'{"text": "x", "label": "a"}\n{"text": "\xff"}', r"line 2 of .* is not \(byte 0xff\)"),
         ("d.csv", "", "is empty"),
@@ -94,7 +93,8 @@ def test_half_a_surrogate_pair_in_json_does_no_harm(tmp_path):
         ("d.jsonl", '{"text": "x", "label": null}\n', "'label' of .* is empty on line 1"),
         ("d.jsonl", '{"text": 5, "label": "a"}\n', "'text' on line 1 of .* is 5"),
         ("d.jsonl", '{"text": "x", "label": ["a", "b"]}\n', r"line 1 of .* it is \['a', 'b'\]"),
-        ("d.xlsx", "", r"ends in \.csv, \.tsv, \.jsonl, \.parquet"),
+        ("d.sav", "", r"ends in \.csv, \.tsv, \.jsonl, \.parquet"),
+        ("d.xlsx", "", r"workbook .*Save its sheet as CSV UTF-8"),
         ("d.parquet", "no Parquet", "not a readable Parquet file"),
     ],
 )  # fmt: skip
@@ -107,7 +107,7 @@ def test_faults_are_named_with_their_place(tmp_path, name, content, said):
 
 def test_only_the_first_of_many_places_are_listed(tmp_path):
     path = write(tmp_path / "d.csv", "text,label\n" + ",a\n" * 500)
-    with pytest.raises(DataError, match=r"lines 2, 3, 4, 5, 6 … \(500 in all\)"):
+    with pytest.raises(DataError, match=r"lines 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, … \(500 in all\)"):
         read_documents(path)
 
 
