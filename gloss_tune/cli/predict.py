@@ -15,7 +15,7 @@ import typer
 
 from gloss_tune.cli.options import Device
 from gloss_tune.cli.predictions import PredictionFormat, PredictionWriter
-from gloss_tune.wording import listed
+from gloss_tune.wording import count, listed
 
 if TYPE_CHECKING:
     from gloss_tune.data.texts import TextRecord
@@ -173,9 +173,10 @@ def _write(
     target.flush()
     if empty:
         logger.warning(
-            "%s of %s no text, so %s label is empty: %s.",
-            f"{len(empty):,} of {done:,}",
-            "records has" if len(empty) == 1 else "records have",
+            "%s of %s %s no text, so %s label is empty: %s.",
+            f"{len(empty):,}",
+            count(done, "record"),
+            "has" if len(empty) == 1 else "have",
             "its" if len(empty) == 1 else "their",
             listed(empty, unit),
         )

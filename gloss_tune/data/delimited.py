@@ -246,7 +246,8 @@ def _hint(first: Sequence[str], head: str, separator: str, wanted: Sequence[str]
         for at, name in enumerate(first)
     )
     if repeated or any(len(name) > 40 or name.count(" ") > 3 for name in first):
-        return "Its first line looks like a record: if the file has no header, add --no-header; else name the columns."
+        return "Its first line looks like a record: if the file has no header, add --no-header; else name the "
+            "columns (--text-column, --label-column)."
     return (
         "Name the columns that hold the text and the label, or add --no-header if its first line is a record."
     )

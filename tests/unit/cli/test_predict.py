@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from gloss_tune.cli.predict import InputFormat, PredictionFormat, predict
+from gloss_tune.cli.predict import InputFormat, predict
+from gloss_tune.cli.predictions import PredictionFormat
 from gloss_tune.errors import InputError
 
 # its module; the package's own name for it is the function
@@ -102,10 +103,15 @@ def test_stdin_and_a_format_that_is_named(run: Any, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("t.csv", b"text\n" + b"a\n" * 9 + b'" "\n', "line 11 of .* has none"),
+        ("t.csv", b"text,n\n" + b"a,1\n" * 9 + b"b\n", "line 11 of .* has 1"),
+        (
+            "t.tsv",
+            b"text\tn\n" + b"a\t1\n" * 9 + b"b\n" * 12,
+            "12 records .* lines 11, 12, .*, 20, … .12 in all",
+        ),
         ("t.txt", b"a\n" * 9 + b"\xff\n", "line 10 of .* is not"),
         ("t.csv", b"body\na\n", "--text-column"),
-        ("t.parquet", b"PAR1", "convert it"),
+        ("t.parquet", b"PAR1", "not a readable Parquet"),
         ("missing.csv", None, "cannot be read"),
     ],
 )
@@ -123,6 +129,65 @@ def test_a_bad_file_writes_nothing_not_even_what_was_good(
     assert capsys.readouterr().out == ""
     assert (tmp_path / "labels.csv").read_text() == "kept"
     assert classifier.windows == []
+
+
+def test_a_record_without_a_text_keeps_its_row_and_is_marked(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(command, "_WINDOW", 3)
+    (tmp_path / "t.csv").write_text("id,text\n1,a\n2,\n\n3,b\n4,  \n5,a\n")
+    with caplog.at_level("WARNING", "gloss_tune"):
+        rows = list(csv.DictReader(io.StringIO(run(tmp_path / "t.csv", keep=True))))
+    assert [(row["id"], row["label"]) for row in rows] == [
+        ("1", "a"), ("2", ""), ("", ""), ("3", CLASSES[1]), ("4", ""), ("5", "a"),
+    ]  # fmt: skip
+    assert rows[1]["probability_a"] == ""
+    assert "3 of 6 records have no text, so their label is empty: lines 3, 4, 6." in caplog.text
+    lines = run(tmp_path / "t.csv", format=PredictionFormat.jsonl, keep_columns="id").splitlines()
+    assert json.loads(lines[1]) == {"id": "2", "label": None, "probabilities": None}
+
+
+def test_columns_are_kept_and_give_way_to_what_is_predicted(run: Any, tmp_path: Path) -> None:
+    (tmp_path / "t.jsonl").write_text(
+        '{"text": "a", "label": "gold"}\n{"text": "b", "label": "x", "more": ["ü", 1], "id": null}\n'
+    )
+    rows = list(csv.DictReader(io.StringIO(run(tmp_path / "t.jsonl", keep=True))))
+    assert list(rows[0])[:5] == ["text", "input_label", "more", "id", "label"]
+    assert [(row["input_label"], row["more"], row["id"], row["label"]) for row in rows] == [
+        ("gold", "", "", "a"), ("x", '["ü", 1]', "", CLASSES[1]),
+    ]  # fmt: skip
+    lines = [
+        json.loads(line)
+        for line in run(tmp_path / "t.jsonl", keep=True, format=PredictionFormat.jsonl).splitlines()
+    ]
+    assert [line["more"] for line in lines] == [None, ["ü", 1]]
+    assert lines[0]["label"] == "a"
+
+
+def test_columns_of_a_stream_are_kept(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\xff\xfei\0d\0,\0t\0e\0x\0t\0\n\0007\0,\0a\0\n\0"))
+    )
+    assert run("-", keep=True).splitlines()[0].startswith("id,text,label,")
+
+
+def test_what_is_to_be_kept_is_said_in_one_way(run: Any, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("id,text\n1,a\n")
+    with pytest.raises(InputError, match="give one of the two"):
+        run(tmp_path / "t.csv", keep=True, keep_columns="id")
+    with pytest.raises(InputError, match="no column 'name'; it has 'id', 'text'"):
+        run(tmp_path / "t.csv", keep_columns="name")
+
+
+def test_how_a_file_is_read_can_be_said(run: Any, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_bytes("1;b\xe9\n2;a\n".encode("latin-1"))
+    out = run(
+        tmp_path / "t.csv", separator=";", no_header=True, encoding="cp1252", text_column="label", keep=True
+    )
+    assert [row["label"] for row in csv.DictReader(io.StringIO(out.replace("text,input_label", "n,of")))] == [
+        CLASSES[1],
+        "a",
+    ]
 
 
 def test_a_file_is_written_whole(run: Any, tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def test_files_under_other_names_are_mentioned(tmp_path, write_table, rows):
     for name in ("train.csv", "extra.csv"):
         write_table(tmp_path / "mine" / name, rows["train"])
     (warning,) = load_dataset(str(tmp_path / "mine")).warnings
-    assert "also has 'dev.csv'" in warning
+    assert "also has 'extra.csv'" in warning
 
 
 @pytest.mark.parametrize(
