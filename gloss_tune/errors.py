@@ -10,6 +10,9 @@
     ├── TrialError                    one trial failed; the study goes on
     │   ├── NonFiniteLossError        the loss became NaN or infinite
     │   └── DeviceMemoryError         the device ran out of memory
+    ├── MachineError                  this machine cannot go on; its trial waits again, the worker leaves
+    │   ├── DeviceLostError           the device computes nothing more for this process
+    │   └── DeviceFullError           others leave too little of the device's memory to begin
     ├── Interrupted                   a signal asks a run to stop; its trial waits again
     ├── LeaseLostError                a trial belongs to another worker by now
     ├── StorageLostError              the storage stayed away for longer than anyone waits
@@ -93,6 +96,18 @@ class NonFiniteLossError(TrialError):
 
 class DeviceMemoryError(TrialError):
     """The device ran out of memory, and there was no smaller step to fall back to."""
+
+
+class MachineError(GlossTuneError):
+    """This machine or its device cannot go on, whatever the trial; a fresh process, or another machine, may."""
+
+
+class DeviceLostError(MachineError):
+    """The device computes nothing more for this process: its context is lost."""
+
+
+class DeviceFullError(MachineError):
+    """What others leave of the device's memory does not hold the encoder; no trial was claimed."""
 
 
 class Interrupted(GlossTuneError):

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from gloss_tune.errors import DeviceFullError, DeviceLostError
+
 # What torch and the libraries below it say where memory runs short; oneDNN, which computes bfloat16 on a CPU,
 # says no more than what it could not make.
 _SHORTAGES = (
@@ -52,6 +57,42 @@ def is_device_lost(error: BaseException) -> bool:
     return _is_torchs(error, "AcceleratorError") or any(
         loss in text for loss in (*_LOSSES, *_LOSSES_ELSEWHERE)
     )
+
+
+@contextmanager
+def lost_device_told() -> Iterator[None]:
+    """Turn a lost device's error, whatever its words, into a :class:`DeviceLostError`."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not is_device_lost(error):
+            raise
+        raise DeviceLostError(
+            f"The device must go on computing for this process, got {_first_line(error)}; what was not finished is to "
+            "be done again. Start this command anew, as launch does with its workers by itself"
+        ) from error
+
+
+@contextmanager
+def full_device_told(device: str) -> Iterator[None]:
+    """Turn a shortage of memory before any trial into a :class:`DeviceFullError`.
+
+    Args:
+        device: its name.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise DeviceFullError(
+            f"The encoder must fit into the free memory of {device}, got {_first_line(error)}; no trial was claimed. "
+            "Wait for other processes to end, or choose another --device"
+        ) from error
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def _is_torchs(error: BaseException, name: str) -> bool:

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from gloss_tune.data import TokenizedSplit, epoch_batches
 from gloss_tune.encoder import Encoder
+from gloss_tune.errors import DeviceLostError
+from gloss_tune.faults import lost_device_told
 from gloss_tune.finetune.chunking import ChunkLimit
 from gloss_tune.finetune.config import EpochReport, FinetuneConfig
 from gloss_tune.finetune.embedding import embed_split, head_input
@@ -118,6 +120,7 @@ class Finetune:
         Raises:
             NonFiniteLossError: a loss, a gradient or an embedding became NaN or infinite.
             DeviceMemoryError: the device has too little memory, even for one document at a time.
+            DeviceLostError: the device computes nothing more for this process.
             RuntimeError: an earlier epoch was broken off, so its weights are no epoch's weights.
         """
         if self._stopping.epoch == 0:
@@ -191,8 +194,10 @@ class Finetune:
     def _run_epoch(self) -> EpochReport:
         self._inside_epoch = True
         try:
-            with device_memory_guard(self.encoder.device, self._memory_setting()):
+            with lost_device_told(), device_memory_guard(self.encoder.device, self._memory_setting()):
                 report = self._report_epoch()
+        except DeviceLostError:
+            raise  # its memory is nobody's any more
         except BaseException:
             self._free()
             raise

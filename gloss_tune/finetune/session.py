@@ -32,6 +32,15 @@ class Session:
         self._encoder: Encoder | None = None
         self._tokens: dict[tuple[str, int], TokenizedSplit] = {}
 
+    @property
+    def loaded(self) -> bool:
+        """Whether the encoder is on its device."""
+        return self._encoder is not None
+
+    def load(self) -> None:
+        """Put the encoder on its device, unless it is there."""
+        self._loaded()
+
     def run(self, config: FinetuneConfig, on_step: Callable[[], None] | None = None) -> Finetune:
         """A fine-tune from the encoder's first weights, which its first epoch restores from memory."""
         from gloss_tune.finetune.loop import Finetune

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from enum import Enum
 from multiprocessing.connection import Connection
 
-from gloss_tune.errors import GlossTuneError, InputError, StorageError
+from gloss_tune.errors import GlossTuneError, InputError, MachineError, StorageError
 from gloss_tune.logging import configure, logger
 from gloss_tune.signals import StopFlag, stop_on_signal
 from gloss_tune.workers.entry import serve
@@ -99,6 +99,8 @@ def _work(order: Order, connection: Connection, stop: StopFlag) -> Leaving:
         return Leaving(Why.crashed, str(error))
     except InputError as error:
         return Leaving(Why.wrong_input, str(error))
+    except MachineError as error:  # in a fresh process the device may compute again
+        return Leaving(Why.crashed, str(error))
     except GlossTuneError as error:
         return Leaving(Why.gave_up, str(error))
     except Exception as error:

@@ -14,6 +14,7 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from gloss_tune.errors import GlossTuneError, TrialError
+from gloss_tune.faults import is_device_lost
 from gloss_tune.finetune.config import EpochReport, FinetuneConfig
 from gloss_tune.finetune.run import FinetuneRun
 from gloss_tune.queue.claims import Claim, delete_reports, finish
@@ -116,6 +117,7 @@ def run_trial(
 
     Raises:
         Interrupted: the worker was asked to stop; the trial has not ended.
+        RuntimeError: the device is lost, see :func:`gloss_tune.faults.is_device_lost`; the trial has not ended.
         LeaseLostError: the trial is no longer ours.
     """
     reports: list[EpochReport] = []
@@ -136,6 +138,8 @@ def run_trial(
         raise
     # a bug or a broken machine: the trial fails with its reason, the worker decides
     except Exception as error:
+        if is_device_lost(error):
+            raise  # that is not the trial's failure
         traceback.print_exc()
         reason = f"{type(error).__name__}: {error}"
         return Ending(TrialState.FAIL, reason=reason, unexpected=True, reports=tuple(reports))

@@ -12,6 +12,7 @@ from optuna.trial import TrialState
 
 from gloss_tune.cores import CoreShare
 from gloss_tune.encoder import resolve_encoder
+from gloss_tune.faults import full_device_told, lost_device_told
 from gloss_tune.finetune.config import EpochReport, FinetuneConfig
 from gloss_tune.finetune.device import pick_device
 from gloss_tune.finetune.rehearsal import Rehearsal
@@ -37,6 +38,17 @@ class Runs(Protocol):
     @property
     def device(self) -> str:
         """What it computes on."""
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the device holds what all trials need."""
+
+    def load(self) -> None:
+        """Put that on the device, before any trial is claimed.
+
+        Raises:
+            DeviceFullError: its memory does not suffice now.
+        """
 
     def trial_begins(self, workers_here: WorkersHere) -> dict[str, Any]:
         """Before a trial: get ready to run beside the study's other workers on this machine.
@@ -84,10 +96,14 @@ class RehearsalRuns:
     """
 
     device = "rehearsal"
+    loaded = True
 
     def __init__(self, opened: OpenStudy, make: Callable[..., FinetuneRun] = Rehearsal) -> None:
         self._seconds = opened.spec.rehearse_seconds
         self._make = make
+
+    def load(self) -> None:
+        """Nothing is needed."""
 
     def trial_begins(self, workers_here: WorkersHere) -> dict[str, Any]:
         """Nothing is shared."""
@@ -133,6 +149,16 @@ class RealRuns:
         self._latest: Finetune | None = None
         self._val_labels = dataset.val.labels
         self._session = Session(dataset, encoder, self.device, opened.spec.longest_documents)
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the encoder is on its device."""
+        return self._session.loaded
+
+    def load(self) -> None:
+        """Put the encoder on its device."""
+        with lost_device_told(), full_device_told(self.device):
+            self._session.load()
 
     def trial_begins(self, workers_here: WorkersHere) -> dict[str, Any]:
         """Take a fair share of the cores."""

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from optuna.trial import TrialState
 
 from gloss_tune.errors import GlossTuneError, StorageLostError, StudyStoppedError
+from gloss_tune.faults import lost_device_told
 from gloss_tune.logging import logger
 from gloss_tune.processes import this_process
 from gloss_tune.queue.budget import counts
@@ -55,6 +56,7 @@ def work(
         InputError: if this machine's data set or encoder is not the study's.
         StudyStoppedError: if too many trials of the study have failed.
         StorageLostError: if the storage stayed away for a quarter of an hour.
+        MachineError: if the device is lost, or full before a first trial; no trial fails for it.
         GlossTuneError: after three unexpected failures in a row.
     """
     worker = _Worker(opened, options, stop, runs or runs_of(opened, options))
@@ -69,6 +71,7 @@ class _Worker:
     def __init__(self, opened: OpenStudy, options: WorkerOptions, stop: StopFlag, runs: Runs) -> None:
         self._opened = opened
         self._options = options
+        self._runs = runs
         self._shutdown = Shutdown(stop, options.grace, self._requeue_now)
         self._deadline = None if options.timeout is None else time.monotonic() + options.timeout
         me = this_process()
@@ -93,7 +96,8 @@ class _Worker:
                         if not self._wait_for_others():
                             break
                         continue
-                    ending = self._attempts.run(claimed)
+                    with lost_device_told():
+                        ending = self._attempts.run(claimed)
                     if ending is None:
                         continue
                     finished += 1
@@ -118,6 +122,12 @@ class _Worker:
         reason = stop_reason(self._opened)
         if reason is not None:
             raise StudyStoppedError(f"Study {self._opened.name!r} is stopped: {reason}")
+        if not self._runs.loaded:
+            if not counts(storage, study_id)[TrialState.WAITING]:
+                return None
+            self._runs.load()  # may fail for what others do on the device, which is no trial's failure
+            if self._shutdown.requested:
+                return None
         return claim(storage, study_id, self.id)
 
     def _requeue_now(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import os
 import shutil
 import signal
@@ -17,7 +18,15 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from gloss_tune.encoder import ResolvedEncoder
-from gloss_tune.errors import GlossTuneError, InputError, StartAbandonedError
+from gloss_tune.errors import (
+    DeviceFullError,
+    DeviceLostError,
+    GlossTuneError,
+    InputError,
+    MachineError,
+    StartAbandonedError,
+)
+from gloss_tune.launch import child as child_module
 from gloss_tune.launch import policy, supervisor
 from gloss_tune.launch import watch as watch_module
 from gloss_tune.launch.child import Leaving, Order, StopOrder, TrialFinished, Why, work_for_parent
@@ -274,6 +283,21 @@ def test_a_storage_that_went_away_is_no_wrong_input(url: str, tmp_path: Path) ->
     assert process.exitcode == 1
     assert connection.recv().why is Why.crashed
     connection.close()
+
+
+@pytest.mark.parametrize("error", [DeviceLostError("lost"), DeviceFullError("full")])
+def test_a_machines_trouble_is_a_death_after_which_a_worker_starts_again(
+    error: MachineError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def serve(*_: object) -> int:
+        raise error
+
+    monkeypatch.setattr(child_module, "serve", serve)
+    ours, theirs = multiprocessing.Pipe()
+    leaving = child_module._work(Order(1, "sqlite://", "study", WorkerOptions()), theirs, StopFlag())
+    assert leaving == Leaving(Why.crashed, str(error))
+    ours.close()
+    theirs.close()
 
 
 # ── the watch ──

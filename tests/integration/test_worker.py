@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from optuna.trial import TrialState
 
-from gloss_tune.errors import GlossTuneError, NonFiniteLossError
+from gloss_tune.errors import DeviceFullError, DeviceLostError, GlossTuneError, NonFiniteLossError
+from gloss_tune.faults import full_device_told
 from gloss_tune.finetune.config import EpochReport, FinetuneConfig
 from gloss_tune.finetune.rehearsal import Rehearsal
 from gloss_tune.queue.budget import counts
@@ -152,6 +154,63 @@ def test_three_unexpected_failures_in_a_row_stop_a_worker(url: str) -> None:
     assert caught.value.exit_code == 1
     states = [row["state"] for row in read_trials(opened)]
     assert states == ["fail", "complete", "fail", "fail", "fail", "waiting", "waiting", "waiting"]
+    assert status(opened)["workers"] == []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        getattr(torch, "AcceleratorError", RuntimeError)(
+            "CUDA error: an illegal memory access was encountered"
+        ),
+        RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasSgemm(…)`"),
+    ],
+)
+def test_a_lost_device_ends_the_worker_and_fails_no_trial(url: str, error: Exception) -> None:
+    opened = make(url, trials=3)
+    runs = RehearsalRuns(opened, scripted(lambda n: error if n == 1 else None))
+    finished: list[None] = []
+    with pytest.raises(DeviceLostError, match=r"got CUDA error: .*; what was not finished") as caught:
+        work(opened, WorkerOptions(), StopFlag(), lambda: finished.append(None), runs)
+    assert caught.value.exit_code == 1
+    assert len(finished) == 1
+    first, lost, untouched = (trial_of(opened, number) for number in range(3))
+    assert [trial.state.name for trial in (first, lost, untouched)] == ["COMPLETE", "WAITING", "WAITING"]
+    assert "error" not in lost.user_attrs
+    assert status(opened)["workers"] == []
+    again = join(url)
+    assert run_worker(again) == 2
+    assert trial_of(again, 1).params == lost.params
+    assert {row["state"] for row in read_trials(again)} == {"complete"}
+
+
+def test_many_lost_devices_are_never_the_trials_failure(url: str) -> None:
+    """As under MPS, where one process's fault takes the device from all."""
+    make(url, trials=1)
+    broken = scripted(lambda n: RuntimeError("CUDA error: unspecified launch failure") if n < 5 else None)
+    for _ in range(5):
+        with pytest.raises(DeviceLostError):
+            run_worker(join(url), make=broken)
+    assert run_worker(join(url), make=broken) == 1
+
+
+def test_an_encoder_that_a_full_device_does_not_hold_claims_no_trial(url: str) -> None:
+    opened = make(url, trials=2)
+    loads: list[int] = []
+
+    class Full(RehearsalRuns):
+        device, loaded = "cuda:0", False
+
+        def load(self) -> None:
+            loads.append(counts(opened.storage, opened.study_id)[TrialState.RUNNING])
+            with full_device_told(self.device):
+                raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 90.00 MiB.")
+
+    message = r"free memory of cuda:0, got CUDA out of memory.*no trial was claimed"
+    with pytest.raises(DeviceFullError, match=message):
+        work(opened, WorkerOptions(), StopFlag(), runs=Full(opened))
+    assert loads == [0]
+    assert counts(opened.storage, opened.study_id)[TrialState.WAITING] == 2
     assert status(opened)["workers"] == []
 
 
