@@ -6,7 +6,6 @@ that holds no pair to compare gives a zero with a zero gradient.
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -20,6 +19,8 @@ from gloss_tune.losses.gloss import gloss_loss, zero_loss
 from gloss_tune.losses.graph import check_embeddings, check_normalization, check_temperature, full_precision
 from gloss_tune.losses.label_propagation import check_iterations, check_num_classes
 from gloss_tune.losses.masking import check_mask_ratio, random_mask
+
+_SMALLEST_TERM = 1e-16  # of a triplet that counts, as in sentence-transformers
 
 LOSSES = ("gloss", "ce", "scl", "triplet", "cosine")
 
@@ -96,8 +97,6 @@ def build_loss(
     def cosine(embeddings: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
         return cosine_similarity_loss(embeddings, labels)
 
-    if name == "triplet":
-        _sentence_transformers_triplet(margin)  # imports now, seconds long, rather than in the first step
     return {"gloss": gloss, "scl": scl, "triplet": triplet, "cosine": cosine}.get(name)
 
 
@@ -136,12 +135,14 @@ def supervised_contrastive_loss(embeddings: Tensor, labels: Tensor, *, temperatu
 
 
 def batch_all_triplet_loss(embeddings: Tensor, labels: Tensor, *, margin: float = 0.5) -> Tensor:
-    """Batch-all triplet loss of sentence-transformers (Hermans et al. 2017, arXiv 1703.07737).
+    """Batch-all triplet loss (Hermans et al. 2017, arXiv 1703.07737).
 
         mean over triplets with a positive term of  ‖x_a - x_p‖ - ‖x_a - x_n‖ + margin
 
-    over all anchors a, documents p of the same and n of another class. Memory: tensors of up to
-    B³ / 2 numbers, with two classes (4 MB each at B = 128, 270 MB each at B = 512). Waits twice for a GPU.
+    over all anchors a, documents p of the same and n of another class. This is sentence-transformers'
+    ``BatchAllTripletLoss``, and a test holds the two equal; that class waits six times for a GPU, this function never
+    if ``labels`` lives on the CPU, where the pairs are told. Memory: tensors of up to B³ / 2 numbers, with two classes
+    (4 MB each at B = 128, 270 MB each at B = 512).
 
     Args:
         embeddings: (B, D), not necessarily normalised; they are normalised here, unlike in
@@ -157,9 +158,14 @@ def batch_all_triplet_loss(embeddings: Tensor, labels: Tensor, *, margin: float 
     """
     _check_margin(margin)
     with full_precision(embeddings.device):
-        X, labels = _prepare(embeddings, labels)
-        loss: Tensor = _sentence_transformers_triplet(margin)(labels, X)
-        return loss
+        X, moved = _prepare(embeddings, labels)
+        same = (labels[:, None] == labels).fill_diagonal_(False)
+        anchors, positives = (_moved(indices, X.device) for indices in same.nonzero(as_tuple=True))  # (P,)
+        from_anchor = _distances(X).index_select(0, anchors)  # (P, B)
+        terms = from_anchor.gather(1, positives[:, None]) - from_anchor + margin
+        other_class = moved.index_select(0, anchors)[:, None] != moved
+        terms = torch.where(other_class, terms, 0.0).relu()
+        return terms.sum() / (terms > _SMALLEST_TERM).sum().clamp_min(1)
 
 
 def cosine_similarity_loss(embeddings: Tensor, labels: Tensor) -> Tensor:
@@ -192,6 +198,22 @@ def cosine_similarity_loss(embeddings: Tensor, labels: Tensor) -> Tensor:
         return (X @ X.T - target).square().triu(diagonal=1).sum() / (B * (B - 1) / 2)
 
 
+def _distances(X: Tensor) -> Tensor:
+    """Euclidean distances (B, B) of the rows of X, with gradient 0 where they are 0."""
+    products = X @ X.T
+    squares = products.diagonal()
+    squared = (squares[:, None] - 2.0 * products + squares).clamp_min(0.0)
+    is_zero = squared == 0.0
+    return torch.where(is_zero, 0.0, torch.where(is_zero, 1.0, squared).sqrt())
+
+
+def _moved(indices: Tensor, device: torch.device) -> Tensor:
+    """On a device, without a wait for it: a large copy waits unless it comes from pinned memory."""
+    if device.type == "cuda" and indices.device.type == "cpu":
+        indices = indices.pin_memory()
+    return indices.to(device, non_blocking=True)
+
+
 def _prepare(embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     check_embeddings(embeddings)
     if labels.shape != embeddings.shape[:1]:
@@ -201,20 +223,6 @@ def _prepare(embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         )
     embeddings = embeddings if embeddings.dtype == torch.float64 else embeddings.float()
     return F.normalize(embeddings, dim=1), labels.to(embeddings.device, non_blocking=True)
-
-
-@functools.cache
-def _sentence_transformers_triplet(margin: float) -> Callable[[Tensor, Tensor], Tensor]:
-    try:
-        from sentence_transformers.sentence_transformer.losses import BatchAllTripletLoss
-    except ImportError:  # where sentence-transformers 5 has it
-        from sentence_transformers.losses import (  # type: ignore[import-not-found, no-redef]
-            BatchAllTripletLoss,
-        )
-    no_model: Any = None  # it would embed, which has been done
-    loss = BatchAllTripletLoss(no_model, margin=margin)
-    compute: Callable[[Tensor, Tensor], Tensor] = loss.batch_all_triplet_loss
-    return compute
 
 
 def _check_name(name: str) -> None:
