@@ -245,9 +245,9 @@ def _hint(first: Sequence[str], head: str, separator: str, wanted: Sequence[str]
         name.strip() and any(len(row) > at and row[at].strip() == name.strip() for row in rows)
         for at, name in enumerate(first)
     )
+    named = "the columns that hold the text and the label (--text-column, --label-column)"
     if repeated or any(len(name) > 40 or name.count(" ") > 3 for name in first):
-        return "Its first line looks like a record: if the file has no header, add --no-header; else name the "
-            "columns (--text-column, --label-column)."
-    return (
-        "Name the columns that hold the text and the label, or add --no-header if its first line is a record."
-    )
+        return (
+            f"Its first line looks like a record: if there is no header, add --no-header; else name {named}."
+        )
+    return f"Name {named}, or add --no-header if its first line is a record."
