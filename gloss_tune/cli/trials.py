@@ -78,16 +78,9 @@ def _write_flat(rows: list[dict[str, Any]], format: TrialsFormat, output: Path |
 
     from gloss_tune.cli.writing import write_whole
     from gloss_tune.errors import InputError
+    from gloss_tune.study.status import flat_row
 
-    flat = [
-        {
-            **{key: value for key, value in row.items() if key not in ("params", "metrics")},
-            **{f"params_{name}": value for name, value in row["params"].items()},
-            **{f"metrics_{name}": value for name, value in row["metrics"].items()},
-        }
-        for row in rows
-    ]
-    frame = pd.DataFrame(flat)
+    frame = pd.DataFrame(map(flat_row, rows))
     if format is TrialsFormat.csv:
         emit(frame.to_csv(index=False), output)
         return

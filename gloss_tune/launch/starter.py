@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent import futures
@@ -103,13 +104,32 @@ class Starter:
         ours, theirs = self._context.Pipe()
         try:
             process: BaseProcess = self._context.Process(target=target, args=(*arguments, theirs))  # type: ignore[attr-defined]
-            process.start()
+            with _without_main():
+                process.start()
         except BaseException:
             ours.close()
             raise
         finally:
             theirs.close()
         return process, ours
+
+
+@contextlib.contextmanager
+def _without_main() -> Iterator[None]:
+    """A child must not run the caller's script once more, as multiprocessing does to find what a script defines.
+
+    All that a worker needs is importable; and a script that calls :meth:`gloss_tune.api.Study.run` at its top level
+    would start its study over in every child.
+    """
+    main = sys.modules["__main__"]
+    known = {name: getattr(main, name) for name in ("__file__", "__spec__") if hasattr(main, name)}
+    try:
+        for name in known:
+            setattr(main, name, None)
+        yield
+    finally:
+        for name, value in known.items():
+            setattr(main, name, value)
 
 
 def _dismiss(started: Future[tuple[BaseProcess, Connection]]) -> None:
@@ -133,7 +153,7 @@ def _ensure_server() -> None:
     # signals for a whole process group or job must not end the server while workers finish their epochs
     with _signals_blocked():
         resource_tracker.ensure_running()  # as a side effect this unblocks some of them
-        with _signals_blocked():
+        with _signals_blocked(), _without_main():
             forkserver.ensure_running()
 
 

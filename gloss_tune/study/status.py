@@ -88,6 +88,20 @@ def trials(opened: OpenStudy) -> list[dict[str, Any]]:
     return [_row(trial, epochs.get(trial.number, 0)) for trial in found]
 
 
+def flat_trials(opened: OpenStudy) -> list[dict[str, Any]]:
+    """:func:`trials`, each in columns (see :func:`flat_row`)."""
+    return [flat_row(row) for row in trials(opened)]
+
+
+def flat_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A trial in columns: parameters as ``params_NAME``, metrics as ``metrics_NAME``."""
+    return {
+        **{key: value for key, value in row.items() if key not in ("params", "metrics")},
+        **{f"params_{name}": value for name, value in row["params"].items()},
+        **{f"metrics_{name}": value for name, value in row["metrics"].items()},
+    }
+
+
 @retried
 def _listed(storage: SharedStorage, study_id: int) -> tuple[list[FrozenTrial], dict[int, int]]:
     with storage.transaction() as session:

@@ -34,7 +34,7 @@ FLOORS = {
     **dict.fromkeys(["workers", "confirm"], 6),
     **dict.fromkeys(["launch", "retrain", "doctor", "report", "catalog"], 7),
     "paper": 8,
-    "cli": 9,
+    **dict.fromkeys(["cli", "api"], 9),
     "__main__": 10,
 }
 TORCH = {"torch", "sentence_transformers", "transformers"}
@@ -182,6 +182,8 @@ def floor_faults(modules: dict[str, Module]) -> Iterator[str]:
             if not is_ours(imported.target) or other not in FLOORS:
                 continue
             if other == module.room != "":
+                continue
+            if module.name == PACKAGE and not imported.at_once:  # public names, loaded when asked for
                 continue
             if FLOORS[other] >= FLOORS[module.room]:
                 yield (
