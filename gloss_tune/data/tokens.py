@@ -8,13 +8,12 @@ too short, too long or altered is noticed when it is opened, and made anew.
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,13 +21,23 @@ from numpy.typing import NDArray
 from gloss_tune.data.cache import write_atomically
 from gloss_tune.data.dataset import Split
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
-
 _log = logging.getLogger(__name__)
 
 _CHUNK = 1024
 """Documents tokenised at once: enough for the tokenizer's threads, little enough for memory."""
+
+
+class Tokenizer(Protocol):
+    """Makes token ids of texts, as an encoder's preprocessor does."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Of all that decides how texts become ids."""
+        ...
+
+    def __call__(self, texts: Sequence[str], max_length: int) -> Sequence[NDArray[np.int32]]:
+        """The ids of each text, special tokens included; what is longer than ``max_length`` is cut off."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +66,7 @@ class TokenizedSplit:
 
 def tokenize_split(
     split: Split,
-    tokenizer: PreTrainedTokenizerFast,
+    tokenizer: Tokenizer,
     *,
     dataset_fingerprint: str,
     split_name: str,
@@ -68,7 +77,7 @@ def tokenize_split(
 
     Args:
         split: the documents.
-        tokenizer: a fast tokenizer.
+        tokenizer: the encoder's.
         dataset_fingerprint: names the file, for people; what decides is the texts themselves.
         split_name: likewise.
         max_length: tokens a document may have, special tokens included; what is longer is cut off.
@@ -78,9 +87,7 @@ def tokenize_split(
     Returns:
         The tokens, in the order of the split.
     """
-    key = hashlib.sha256(
-        f"{_texts_key(split)}:{tokenizer_fingerprint(tokenizer)}:{max_length}".encode()
-    ).hexdigest()
+    key = hashlib.sha256(f"{_texts_key(split)}:{tokenizer.fingerprint}:{max_length}".encode()).hexdigest()
     path = cache_dir / "tokens" / f"{dataset_fingerprint}-{split_name}-{key[:16]}.bin"
     stored = _open(path, len(split))
     if stored is None:
@@ -99,31 +106,18 @@ def tokenize_split(
     return _tokenized(stored, split.labels)
 
 
-def tokenize_texts(
-    texts: Sequence[str], tokenizer: PreTrainedTokenizerFast, max_length: int
-) -> TokenizedSplit:
+def tokenize_texts(texts: Sequence[str], tokenizer: Tokenizer, max_length: int) -> TokenizedSplit:
     """Tokenises texts without labels; nothing is cached.
 
     Args:
         texts: at least one.
-        tokenizer: a fast tokenizer.
+        tokenizer: the encoder's.
         max_length: tokens a document may have, special tokens included; what is longer is cut off.
 
     Returns:
         The tokens, in the order of the texts, each with the label -1.
     """
     return _tokenized(_encode(texts, tokenizer, max_length), np.full(len(texts), -1, dtype=np.int64))
-
-
-def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerFast) -> str:
-    """Hash of all that decides how texts become ids: vocabulary, normalisation, special tokens.
-
-    Truncation and padding, which the last call left in the tokenizer, are not part of it.
-    """
-    state = json.loads(tokenizer.backend_tokenizer.to_str())
-    state.pop("truncation", None)
-    state.pop("padding", None)
-    return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _texts_key(split: Split) -> str:
@@ -140,20 +134,13 @@ def _tokenized(content: NDArray[np.int32], labels: NDArray[np.int64]) -> Tokeniz
     return TokenizedSplit(ids=ids, offsets=offsets, labels=labels)
 
 
-def _encode(texts: Sequence[str], tokenizer: PreTrainedTokenizerFast, max_length: int) -> NDArray[np.int32]:
+def _encode(texts: Sequence[str], tokenizer: Tokenizer, max_length: int) -> NDArray[np.int32]:
     lengths: list[int] = []
     chunks: list[NDArray[np.int32]] = []
     for start in range(0, len(texts), _CHUNK):
-        rows = tokenizer(
-            list(texts[start : start + _CHUNK]),
-            truncation=True,
-            max_length=max_length,
-            padding=False,
-            return_attention_mask=False,
-            return_token_type_ids=False,
-        )["input_ids"]
+        rows = tokenizer(texts[start : start + _CHUNK], max_length)
         lengths.extend(map(len, rows))
-        chunks.extend(np.array(row, dtype="<i4") for row in rows)
+        chunks.extend(np.asarray(row, dtype="<i4") for row in rows)
     content = np.concatenate([np.array(lengths, dtype="<i4"), *chunks])
     content = np.concatenate([content, _checksum(content)])
     content.flags.writeable = False

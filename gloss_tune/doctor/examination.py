@@ -124,7 +124,7 @@ def _examine_machine(
     real = (Finding[Any]("not needed in a rehearsal", "skipped"),) if rehearsal else ()
     data = look("data", lambda opened: machine.check_data(opened, options.data_dir), *real, study)
     look("tokens", machine.check_tokens, data)
-    encoder = look("encoder", machine.check_encoder, *real, study)
+    encoder = look("encoder", lambda opened: machine.check_encoder(opened, data.value), *real, study)
     device = look("device", lambda: machine.check_device(options.device), *real)
     look("cores", lambda: machine.check_cores(pids))
 

@@ -13,11 +13,12 @@ import psutil
 from gloss_tune.cores import usable_cores
 from gloss_tune.data.cache import cache_dir
 from gloss_tune.doctor.checklist import Finding
-from gloss_tune.encoder import ResolvedEncoder, resolve_encoder
+from gloss_tune.encoder import Encoder, ResolvedEncoder
 from gloss_tune.filesystem import LITTLE_SPACE, filesystem_kind, free_space, why_not_writable
 from gloss_tune.finetune.device import pick_device
 from gloss_tune.idle import IdleCores
 from gloss_tune.queue.heartbeats import WorkerEntry
+from gloss_tune.study.encoder import encoder_like, study_encoder, try_encoder
 from gloss_tune.study.inputs import describe, differences, study_dataset
 from gloss_tune.study.study import OpenStudy
 from gloss_tune.wording import count, duration, size
@@ -66,20 +67,23 @@ def check_tokens(dataset: TextDataset) -> Finding[None]:
     return Finding(f"{'made already' if made else 'not made yet; the first start makes them'}, in {folder}")
 
 
-def check_encoder(opened: OpenStudy) -> Finding[LoadedEncoder]:
-    """Whether the study's encoder is here and loads."""
-    resolved = resolve_encoder(opened.spec.model)
-    here = {"name": resolved.name, "fingerprint": resolved.fingerprint}
+def check_encoder(opened: OpenStudy, dataset: TextDataset | None) -> Finding[LoadedEncoder]:
+    """Whether the study's encoder is here, loads, and embeds the study's texts, if they are, as its folder says."""
+    resolved = study_encoder(opened.spec, opened.encoder)
+    here = encoder_like(opened.encoder, resolved)
     if others := differences(dict(opened.encoder), here, "encoder."):
         return Finding("; ".join(others), "failed", "give this machine the study's own encoder")
     start = time.perf_counter()
-    from gloss_tune.encoder import Encoder
-
     # on the CPU: an encoder that loads is one thing, a device that works another
-    encoder = Encoder.load(resolved, device="cpu", max_length=opened.spec.longest_documents)
+    if dataset is None:
+        encoder = Encoder.load(resolved, device="cpu", max_length=opened.spec.longest_documents)
+        parameters = sum(weight.numel() for weight in encoder.model.parameters())
+        what = f"{parameters:,} parameters; not tried on the study's texts"
+    else:
+        tried = try_encoder(opened.spec, resolved, dataset)
+        parameters, what = tried.parameters, str(tried)
     took = duration(time.perf_counter() - start)
-    parameters = sum(weight.numel() for weight in encoder.model.parameters())
-    found = f"{resolved.name} from {resolved.path}, the study's: {parameters:,} parameters, loaded in {took}"
+    found = f"{resolved.name} from {resolved.path}, the study's: {what}; loaded in {took}"
     return Finding(found, value=LoadedEncoder(resolved, parameters))
 
 

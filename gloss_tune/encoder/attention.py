@@ -94,7 +94,9 @@ def _in_runs(
 ) -> Tensor:
     """Run by run, each small enough for the caches; with its own gradient, which pads and cuts without sums."""
     runs = layout.runs(lanes(query.dtype))
-    tokens = (tensor.squeeze(0).transpose(0, 1) for tensor in (query, key, value))  # (T, H, d)
+    # rotary positions leave queries and keys in float32 beside values in autocast's precision
+    half = (kernels.cast_as_autocast(tensor) for tensor in (query, key, value))
+    tokens = (tensor.squeeze(0).transpose(0, 1) for tensor in half)  # (T, H, d)
     output: Tensor = _RunAttention.apply(*tokens, runs, scale, dropout, window)  # type: ignore[no-untyped-call]
     return output.unsqueeze(0)
 

@@ -52,7 +52,7 @@ def attend(
     Returns:
         (1, T, H, d), in autocast's precision where that is on.
     """
-    query, key, value = (_cast(tensor).transpose(1, 2) for tensor in (query, key, value))
+    query, key, value = (cast_as_autocast(tensor).transpose(1, 2) for tensor in (query, key, value))
     return kernel_for(query, window)(query, key, value, layout, scale, dropout, window)
 
 
@@ -183,7 +183,7 @@ def jagged(
     return values.unsqueeze(0)
 
 
-def _cast(tensor: Tensor) -> Tensor:
+def cast_as_autocast(tensor: Tensor) -> Tensor:
     """As autocast does for torch's attention; it does not know the kernels by themselves."""
     kind = tensor.device.type
     if tensor.dtype == torch.float32 and torch.is_autocast_enabled(kind):

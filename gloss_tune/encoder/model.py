@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,32 +15,39 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
     from sentence_transformers import SentenceTransformer
-    from torch import Tensor
-    from transformers import PreTrainedTokenizerFast
+    from torch import Tensor, nn
 
-    from gloss_tune.encoder.modules import PlainModel
     from gloss_tune.encoder.seeded import SeededPass
 
-#: model types that count positions from ``pad_token_id + 1``
-_SHIFTED_POSITIONS = ("roberta", "xlm-roberta", "camembert", "mpnet")
+_OWN_PROMPT = "gloss_tune"
 
 
 class Encoder:
-    """A loaded sentence encoder whose weights can be reset from memory. Build it with :meth:`load`."""
+    """A loaded sentence encoder whose weights can be reset from memory. Build it with :meth:`load`.
 
-    def __init__(self, model: SentenceTransformer | PlainModel, resolved: ResolvedEncoder) -> None:
+    Args:
+        model: in evaluation mode and in float32, where it is to compute.
+        resolved: where it is from.
+        max_length: tokens a text at most.
+    """
+
+    def __init__(self, model: SentenceTransformer, resolved: ResolvedEncoder, max_length: int = 128) -> None:
+        from gloss_tune.encoder.choice import choose_pass
         from gloss_tune.encoder.dropout import replace_dropout
-        from gloss_tune.encoder.lookup import replace_token_embedding
-        from gloss_tune.encoder.passes import best_pass
+        from gloss_tune.encoder.preprocess import Preprocessor
 
         self.resolved = resolved
         self.model = model
-        # Losses and head normalise by themselves where they need it, so a final Normalize is left out. It is
-        # known by its name, since its place in sentence-transformers differs between versions 5 and 6.
-        modules = [module for module in model if type(module).__name__ != "Normalize"]
+        #: texts → token ids, as the folder's own ``encode`` makes them
+        self.preprocessor = Preprocessor(model, resolved.fingerprint, resolved.prompt, resolved.name)
         replace_dropout(model)
-        replace_token_embedding(model)
-        self._pass = best_pass(modules, self.pad_id)
+        #: the pass, and why it is this one
+        self.choice = choose_pass(
+            trained_modules(model), self.preprocessor, self.pad_id, max_length, resolved.name
+        )
+        if resolved.prompt is not None:  # so that encode of the saved folder puts it before each text, too
+            model.prompts = {**model.prompts, _OWN_PROMPT: self.preprocessor.prompt or ""}
+            model.default_prompt_name = _OWN_PROMPT
         self._initial = self.weights()
 
     @classmethod
@@ -50,43 +57,26 @@ class Encoder:
         Args:
             resolved: from :func:`resolve_encoder`.
             device: ``cpu``, ``cuda``, ``cuda:0``, ….
-            max_length: tokens a text at most, special tokens included.
+            max_length: tokens a text at most, special tokens and prompt included.
 
         Raises:
-            EncoderError: the folder cannot be loaded, or the encoder takes fewer tokens than ``max_length``.
+            EncoderError: the folder cannot be loaded or trained, or takes fewer tokens than ``max_length``.
         """
-        from safetensors import SafetensorError
+        from gloss_tune.encoder.loading import load_sentence_transformer
 
-        with _quiet_loading():
-            try:
-                model = _loaded(resolved.path).float()
-            except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
-                # transformers says so of weights that the configuration does not fit; memory may be short, too
-                if isinstance(error, RuntimeError) and "ignore_mismatched_sizes" not in str(error):
-                    raise
-                raise EncoderError(
-                    f"An encoder must be loadable by sentence-transformers, got '{resolved.name}' at "
-                    f"{resolved.path}: {error}; check the folder or choose another encoder"
-                ) from error
-        longest = _longest_input(model)
-        if longest is not None and max_length > longest:
-            raise EncoderError(
-                f"max_length must be at most what the encoder takes ({longest} for '{resolved.name}'), "
-                f"got {max_length}; lower max_length or choose another encoder"
-            )
-        model.max_seq_length = max_length
-        return cls(model.to(device), resolved)
+        model = load_sentence_transformer(resolved)
+        limit_length(model, resolved, max_length)
+        return cls(model.to(device), resolved, max_length)
 
     @property
-    def tokenizer(self) -> PreTrainedTokenizerFast:
+    def tokenizer(self) -> Any:
         """The encoder's own tokenizer."""
-        tokenizer: PreTrainedTokenizerFast = self.model.tokenizer
-        return tokenizer
+        return self.model.tokenizer
 
     @property
     def pad_id(self) -> int:
         """Token id that fills up shorter texts."""
-        return int(self.tokenizer.pad_token_id or 0)
+        return pad_id(self.model)
 
     @property
     def dimension(self) -> int:
@@ -104,16 +94,12 @@ class Encoder:
     @property
     def packs(self) -> bool:
         """Whether :meth:`embed` computes nothing for padding; some architectures need it."""
-        from gloss_tune.encoder.passes import PackedPass
-
-        return isinstance(self._pass, PackedPass)
+        return self.choice.chosen.packs
 
     @property
     def concurrent(self) -> bool:
         """Whether several threads may :meth:`embed` at once: in training, each in its :meth:`seeded_pass`."""
-        from gloss_tune.encoder.passes import PackedPass
-
-        return isinstance(self._pass, PackedPass) and self._pass.concurrent
+        return self.choice.chosen.concurrent
 
     def seeded_pass(self, seed: int) -> SeededPass:
         """What a pass in training is to be entered in, so that its dropout depends on a seed alone."""
@@ -122,7 +108,10 @@ class Encoder:
         return (ConcurrentPass if self.concurrent else SeededPass)(seed)
 
     def embed(self, input_ids: Tensor, lengths: NDArray[np.int64]) -> Tensor:
-        """Pool the tokens' last states as the encoder's configuration says (mean where it says nothing).
+        """Embed documents as the encoder's folder says, but for a normalisation at its end.
+
+        Under autocast an encoder that cannot compute in bfloat16 (see :class:`~gloss_tune.encoder.choice.Choice`)
+        computes in float32.
 
         Args:
             input_ids: int64 (T,), the documents' tokens end to end, without padding.
@@ -131,9 +120,17 @@ class Encoder:
         Returns:
             float32 (B, D), not normalised; with gradients where they are enabled.
         """
+        import torch
+
         from gloss_tune.encoder.layout import Layout
 
-        return self._pass(input_ids, Layout(lengths, input_ids.device)).float()
+        compute = partial(self.choice.chosen, input_ids, Layout(lengths, input_ids.device))
+        if self.choice.bfloat16:
+            embeddings = compute()
+        else:
+            with torch.autocast(input_ids.device.type, enabled=False):
+                embeddings = compute()
+        return embeddings[:, : self.model.truncate_dim].float()
 
     def weights(self) -> dict[str, Tensor]:
         """A copy of all weights on the CPU."""
@@ -151,65 +148,55 @@ class Encoder:
     def save(self, folder: Path) -> None:
         """Write a folder that ``SentenceTransformer(folder)`` and :func:`resolve_encoder` read.
 
-        Sentence-transformers writes it; of a plain encoder from the folder that this one was loaded from, with the
-        weights as they are now.
-
         Raises:
-            OSError: the folder cannot be written, or the encoder's own is gone.
+            OSError: the folder cannot be written.
         """
-        with _quiet_loading():
-            self._whole().save(str(folder), create_model_card=False)
+        from gloss_tune.encoder.loading import quiet_loading
 
-    def _whole(self) -> SentenceTransformer:
-        from gloss_tune.encoder.modules import PlainModel
-
-        model = self.model
-        if not isinstance(model, PlainModel):
-            return model
-        whole = _sentence_transformer(self.resolved.path)
-        whole.to(model.transformer.dtype)
-        transformer: Any = whole[0]
-        transformer.auto_model.load_state_dict(model.transformer.state_dict())
-        whole.max_seq_length = model.max_seq_length
-        return whole
+        with quiet_loading():
+            self.model.save(str(folder), create_model_card=False)
 
 
-def _loaded(folder: Path) -> SentenceTransformer | PlainModel:
-    from gloss_tune.encoder.plain import as_plain
+def trained_modules(model: SentenceTransformer) -> Sequence[nn.Module]:
+    """The modules that make an embedding, without a normalisation at their end.
 
-    plain = as_plain(folder)
-    if plain is None:
-        return _sentence_transformer(folder)
-    from gloss_tune.encoder.modules import load_plain
-
-    return load_plain(plain)
-
-
-def _sentence_transformer(folder: Path) -> SentenceTransformer:
-    from sentence_transformers import SentenceTransformer
-
-    return SentenceTransformer(str(folder), device="cpu", local_files_only=True)
+    Losses and head normalise by themselves where they need it. It is known by its name, since its place in
+    sentence-transformers differs between versions 5 and 6.
+    """
+    modules = list(model)
+    while len(modules) > 1 and type(modules[-1]).__name__ == "Normalize":
+        modules.pop()
+    return modules
 
 
-def _longest_input(model: SentenceTransformer | PlainModel) -> int | None:
-    """Number of positions that the transformer has learned, where it says so."""
-    config: Any = getattr(getattr(model[0], "auto_model", None), "config", None)
-    positions = getattr(config, "max_position_embeddings", None)
-    if positions is None:
-        return None
-    first = config.pad_token_id + 1 if config.model_type in _SHIFTED_POSITIONS else 0
-    return int(positions) - first
+def pad_id(model: SentenceTransformer) -> int:
+    """Token id that fills up shorter texts."""
+    return int(getattr(model.tokenizer, "pad_token_id", None) or 0)
 
 
-@contextmanager
-def _quiet_loading() -> Iterator[None]:
-    """No progress bar for a load of a fraction of a second."""
-    from transformers.utils import logging
+def limit_length(model: SentenceTransformer, resolved: ResolvedEncoder, max_length: int) -> None:
+    """Let the encoder cut texts at so many tokens, if it takes them.
 
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+    Args:
+        model: on the CPU.
+
+    Raises:
+        EncoderError: ``max_length`` is more, or not even short documents can be embedded.
+    """
+    from gloss_tune.encoder.choice import ordinary_token
+    from gloss_tune.encoder.passes import EqualLengthPass, quiet_transformers
+    from gloss_tune.encoder.positions import longest_input
+    from gloss_tune.encoder.preprocess import Preprocessor
+
+    preprocessor = Preprocessor(model, resolved.fingerprint, name=resolved.name)
+    if preprocessor.flat:
+        return
+    alone = EqualLengthPass(trained_modules(model), preprocessor, pad_id(model))
+    with quiet_transformers():
+        longest = longest_input(alone, ordinary_token(model[0], preprocessor), max_length)
+    if longest is not None:
+        raise EncoderError(
+            f"max_length must be at most what the encoder takes ({longest} for '{resolved.name}'), "
+            f"got {max_length}; lower max_length or choose another encoder"
+        )
+    model.max_seq_length = max_length

@@ -1,30 +1,39 @@
-"""An encoder's pass over documents that lie end to end: without padding where that gives the same embeddings."""
+"""The ways of documents through an encoder: without padding, padded, or those of one length at a time.
+
+All take documents that lie end to end, longest first, and give the same embeddings where an encoder allows them; which
+one it allows is found out in :mod:`gloss_tune.encoder.choice`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from logging import ERROR
 from typing import Any, Protocol
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.utils import logging
 
-from gloss_tune.encoder import attention
-from gloss_tune.encoder.layout import Layout
+from gloss_tune.encoder.layout import Layout, from_numpy
+from gloss_tune.encoder.packing import packing
+from gloss_tune.encoder.preprocess import Preprocessor, segments_of
 from gloss_tune.encoder.seeded import ConcurrentPass
-from gloss_tune.faults import is_device_lost, is_out_of_memory
-from gloss_tune.logging import logger
-
-_TRIAL_LENGTHS = (7, 4, 3)
-_TOLERANCE = 1e-3
 
 
 class Pass(Protocol):
     """Embeds documents that lie end to end."""
+
+    #: how it is called
+    name: str
+    #: whether it computes nothing for padding
+    packs: bool
+    #: whether several threads may run it at once, each in a :class:`ConcurrentPass`
+    concurrent: bool
 
     def __call__(self, input_ids: Tensor, layout: Layout) -> Tensor:
         """Token ids int64 (T,) of the documents of a layout → embeddings (B, D)."""
@@ -36,18 +45,66 @@ class PaddedPass:
 
     Args:
         modules: of the sentence encoder, in their order.
+        preprocessor: says what the modules get beside tokens and mask.
         pad_id: token id that fills up shorter documents.
+        shortest: tokens that each document is filled up to at least.
     """
 
-    def __init__(self, modules: list[nn.Module], pad_id: int) -> None:
+    name, packs, concurrent = "padded", False, False
+
+    def __init__(
+        self, modules: Sequence[nn.Module], preprocessor: Preprocessor, pad_id: int, shortest: int = 1
+    ) -> None:
         self._modules = modules
+        self._preprocessor = preprocessor
         self._pad_id = pad_id
+        self._shortest = shortest
 
     def __call__(self, input_ids: Tensor, layout: Layout) -> Tensor:
         """See :class:`Pass`."""
         padded, mask = layout.unpacked((input_ids - self._pad_id)[:, None])
         ids = padded[..., 0] + self._pad_id  # the rectangle's zeros become padding
-        return _pooled({"input_ids": ids, "attention_mask": mask}, self._modules)
+        if (missing := self._shortest - layout.longest) > 0:
+            ids, mask = F.pad(ids, (0, missing), value=self._pad_id), F.pad(mask, (0, missing))
+        own = self._preprocessor
+        features = {"input_ids": ids, "attention_mask": mask, **own.extras}
+        if own.segments is not None:
+            features["token_type_ids"] = segments_of(ids, own.segments)
+        if own.lengths:
+            features["sentence_lengths"] = torch.from_numpy(layout.lengths)
+        with as_configured(self._modules[0]):
+            return pooled(features, self._modules)
+
+
+class EqualLengthPass(PaddedPass):
+    """Documents of one length at a time, for encoders whose states depend on padding: their masks hide it in part."""
+
+    name = "one length at a time"
+
+    def __call__(self, input_ids: Tensor, layout: Layout) -> Tensor:
+        """See :class:`Pass`."""
+        cuts = [0, *(np.flatnonzero(np.diff(layout.lengths)) + 1).tolist(), len(layout.lengths)]
+        parts = []
+        for start, stop in itertools.pairwise(cuts):
+            own = Layout(layout.lengths[start:stop], layout.device)
+            ids = input_ids[int(layout.offsets[start]) : int(layout.offsets[stop])]
+            parts.append(super().__call__(ids, own))
+        return torch.cat(parts)
+
+
+class StaticPass:
+    """A table's rows, averaged: nothing lies between the tokens, and there is no padding."""
+
+    name, packs, concurrent = "static", True, False
+
+    def __init__(self, modules: Sequence[nn.Module], preprocessor: Preprocessor) -> None:
+        self._modules = modules
+        self._extras = preprocessor.extras
+
+    def __call__(self, input_ids: Tensor, layout: Layout) -> Tensor:
+        """See :class:`Pass`."""
+        offsets = from_numpy(layout.offsets[:-1], layout.device)
+        return pooled({"input_ids": input_ids, "offsets": offsets, **self._extras}, self._modules)
 
 
 class PackedPass:
@@ -57,15 +114,22 @@ class PackedPass:
         transformer: of the encoder's first module, with :mod:`gloss_tune.encoder.attention`.
         rest: the modules that make token states into a sentence embedding.
         first_position: the number of a document's first position.
+        extras: what the modules get beside the tokens.
     """
 
-    #: whether several threads may run it at once, each in a :class:`ConcurrentPass`
-    concurrent = False
+    name, packs, concurrent = "without padding", True, False
 
-    def __init__(self, transformer: PreTrainedModel, rest: list[nn.Module], first_position: int) -> None:
+    def __init__(
+        self,
+        transformer: PreTrainedModel,
+        rest: Sequence[nn.Module],
+        first_position: int,
+        extras: dict[str, Any],
+    ) -> None:
         self.transformer = transformer
         self._rest = rest
         self._first_position = first_position
+        self._extras = extras
         # where layers differ in what they see, no mask is said for each kind: the layout and a layer's window say all
         kinds = set(getattr(transformer.config, "layer_types", None) or ())
         self._mask = dict.fromkeys(kinds) if len(kinds) > 1 else None
@@ -77,17 +141,11 @@ class PackedPass:
 
     def draws_apart(self, input_ids: Tensor, layout: Layout) -> bool:
         """Whether a concurrent pass in training leaves torch's default generator alone, as its dropout is all ours."""
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), in_training(self.modules):
             before = torch.get_rng_state()
-            for module in self.modules:
-                module.train()
-            try:
-                with ConcurrentPass(0).entered():
-                    self(input_ids, layout)
-                return torch.equal(torch.get_rng_state(), before)
-            finally:
-                for module in self.modules:
-                    module.eval()
+            with ConcurrentPass(0).entered():
+                self(input_ids, layout)
+            return torch.equal(torch.get_rng_state(), before)
 
     def __call__(self, input_ids: Tensor, layout: Layout) -> Tensor:
         """See :class:`Pass`."""
@@ -96,95 +154,56 @@ class PackedPass:
             layout = layout.filled()
             filling = int(layout.offsets[-1]) - len(input_ids)
             input_ids = torch.cat([input_ids, input_ids.new_zeros(filling)])
-        states = self.transformer(
-            input_ids=input_ids[None],
-            attention_mask=self._mask,
-            position_ids=layout.positions[None] + self._first_position,
-            layout=layout,
-        ).last_hidden_state.squeeze(0)
+        with packing(layout):
+            states = self.transformer(
+                input_ids=input_ids[None],
+                attention_mask=self._mask,
+                position_ids=layout.positions[None] + self._first_position,
+                layout=layout,
+            ).last_hidden_state.squeeze(0)
         padded, mask = layout.unpacked(states)
-        return _pooled({"token_embeddings": padded, "attention_mask": mask}, self._rest)[:documents]
+        features = {"token_embeddings": padded, "attention_mask": mask, **self._extras}
+        return pooled(features, self._rest)[:documents]
 
 
-def best_pass(modules: list[nn.Module], pad_id: int) -> Pass:
-    """The pass without padding, if it demonstrably gives this encoder's embeddings; else the padded one.
-
-    Whether an architecture takes documents end to end (attention through transformers' interface, positions as
-    an input, nothing else between tokens) is found out by trying: three short documents, both ways.
-
-    Args:
-        modules: of the sentence encoder, in evaluation mode and in float32; its attention is set here.
-        pad_id: token id that fills up shorter documents.
-    """
-    padded = PaddedPass(modules, pad_id)
-    transformer = getattr(modules[0], "auto_model", None)
-    if not isinstance(transformer, PreTrainedModel):
-        return padded
-    before = transformer.config._attn_implementation
-    attention.register()
-    try:
-        ids, layout = _trial(transformer, pad_id)
-        with torch.inference_mode(), _quiet_transformers():
-            expected = padded(ids, layout)
-            transformer.set_attn_implementation(attention.NAME)
-            for first_position in _first_positions(transformer):
-                packed = PackedPass(transformer, modules[1:], first_position)
-                difference = packed(ids, layout) - expected
-                if float(difference.norm()) <= _TOLERANCE * float(expected.norm()):
-                    if transformer.device.type == "cuda" and not _trains(packed, pad_id):
-                        break
-                    packed.concurrent = transformer.device.type == "cpu" and packed.draws_apart(ids, layout)
-                    return packed
-    # another architecture's code may object in any way; nothing is lost but speed
-    except (TypeError, ValueError, KeyError, IndexError, AttributeError, RuntimeError, ImportError) as error:
-        if is_out_of_memory(error) or is_device_lost(error):
-            raise  # that says nothing of the architecture
-        logger.debug("No pass without padding: %s: %s", type(error).__name__, error)
-    with _quiet_transformers():
-        transformer.set_attn_implementation(before)
-    return padded
-
-
-def _trains(packed: PackedPass, pad_id: int) -> bool:
-    """Whether a card computes finite gradients in each precision: dropout and a gradient want other kernels."""
-    model = nn.ModuleList(packed.modules).train()
-    device = packed.transformer.device
-    half = torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
-    try:
-        with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices=[device]):
-            ids, layout = _trial(packed.transformer, pad_id)
-            broken = torch.zeros((), dtype=torch.bool, device=device)
-            for enabled in (False, True):
-                with torch.autocast(device.type, half, enabled):
-                    embeddings = packed(ids, layout)
-                embeddings.float().square().mean().backward()  # type: ignore[no-untyped-call]
-                for parameter in model.parameters():
-                    if parameter.grad is not None:
-                        broken |= parameter.grad.isnan().any()
-                model.zero_grad()
-            return not bool(broken)
-    finally:
-        model.zero_grad()
-        model.eval()
-
-
-def _trial(transformer: PreTrainedModel, pad_id: int) -> tuple[Tensor, Layout]:
-    """Three documents of random tokens, the longest of which no window holds."""
-    window = max(getattr(module, "sliding_window", None) or 0 for module in transformer.modules())
-    lengths = np.array(_TRIAL_LENGTHS) + np.array([window, 0, 0])
-    ids = np.random.default_rng(0).integers(transformer.config.vocab_size - 1, size=lengths.sum())
-    ids[(ids == pad_id) | (ids == transformer.config.pad_token_id)] = transformer.config.vocab_size - 1
-    return torch.from_numpy(ids).to(transformer.device), Layout(lengths, transformer.device)
-
-
-def _first_positions(transformer: PreTrainedModel) -> list[int]:
-    """0, or in RoBERTa and its kin the number after that of the padding."""
-    padding = transformer.config.pad_token_id
-    return [0] if padding is None else [0, padding + 1]
+def pooled(features: dict[str, Any], modules: Sequence[nn.Module]) -> Tensor:
+    """What the modules make of the first one's features, in their order."""
+    for module in modules:
+        features = module(features)
+    embeddings: Tensor = features["sentence_embedding"]
+    return embeddings
 
 
 @contextmanager
-def _quiet_transformers() -> Iterator[None]:
+def in_training(modules: Sequence[nn.Module]) -> Iterator[None]:
+    """The modules in training mode, and in evaluation mode again."""
+    for module in modules:
+        module.train()
+    try:
+        yield
+    finally:
+        for module in modules:
+            module.eval()
+
+
+@contextmanager
+def as_configured(module: nn.Module) -> Iterator[None]:
+    """BigBird goes over to full attention for good once it meets a short document; here for that pass alone."""
+    transformer: Any = getattr(module, "auto_model", None)
+    before = getattr(transformer, "attention_type", None)
+    if not isinstance(before, str):
+        yield
+        return
+    try:
+        with quiet_transformers():
+            yield
+    finally:
+        if transformer.attention_type != before:
+            transformer.set_attention_type(before)
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
     """No warning that an architecture cannot do what we only ask whether it can."""
     before = logging.get_verbosity()
     logging.set_verbosity(ERROR)
@@ -192,10 +211,3 @@ def _quiet_transformers() -> Iterator[None]:
         yield
     finally:
         logging.set_verbosity(before)
-
-
-def _pooled(features: dict[str, Any], modules: list[nn.Module]) -> Tensor:
-    for module in modules:
-        features = module(features)
-    embeddings: Tensor = features["sentence_embedding"]
-    return embeddings

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
@@ -26,20 +26,12 @@ class SeededPass:
             torch.manual_seed(self._seed)
             yield
 
-    def finish(self) -> None:
-        """Do what could not be done while other passes ran."""
-
 
 class ConcurrentPass(SeededPass):
-    """By a generator of its own, for encoders whose dropout is all ours: beside others in other threads.
-
-    Threads also share the weights' ``grad``, where who comes first would decide the rounding. A gradient that a
-    module writes by itself while its pass is entered waits for :meth:`finish`.
-    """
+    """By a generator of its own, for encoders whose dropout is all ours: beside others in other threads."""
 
     def __init__(self, seed: int) -> None:
         super().__init__(seed)
-        self._writes: list[Callable[[], None]] = []
         self.generator = torch.Generator()
 
     @contextmanager
@@ -51,16 +43,6 @@ class ConcurrentPass(SeededPass):
             yield
         finally:
             _thread.current = None
-
-    def defer(self, write: Callable[[], None]) -> None:
-        """Keep a write to shared weights for :meth:`finish`."""
-        self._writes.append(write)
-
-    def finish(self) -> None:
-        """Do what was deferred, in its order."""
-        for write in self._writes:
-            write()
-        self._writes.clear()
 
 
 class _Thread(threading.local):
@@ -74,11 +56,3 @@ def dropout_seed() -> int:
     """What decides one dropout's draws: from the generator of this thread's concurrent pass, else from torch's."""
     own = _thread.current
     return int(torch.randint(2**62, (), generator=own.generator if own else None))
-
-
-def write_gradient(write: Callable[[], None]) -> None:
-    """Write to shared weights: now, or where a concurrent pass is entered when it finishes."""
-    if _thread.current is None:
-        write()
-    else:
-        _thread.current.defer(write)

@@ -89,7 +89,7 @@ class Classifier:
                 0, len(self.classes), device=device
             )
         order = sorted(range(len(tidied)), key=tidied.__getitem__)
-        tokens = tokenize_texts([tidied[i] for i in order], self._encoder.tokenizer, self._max_length)
+        tokens = tokenize_texts([tidied[i] for i in order], self._encoder.preprocessor, self._max_length)
         embeddings = embed_split(
             self._encoder, tokens, autocast(self._precision, device), on_step or (lambda: None)
         )

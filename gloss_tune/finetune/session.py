@@ -67,7 +67,7 @@ class Session:
             split: Split = getattr(self._dataset, split_name)
             self._tokens[key] = tokenize_split(
                 split,
-                self._loaded().tokenizer,
+                self._loaded().preprocessor,
                 dataset_fingerprint=self._dataset.fingerprint,
                 split_name=split_name,
                 max_length=max_length,

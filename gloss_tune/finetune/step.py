@@ -123,8 +123,6 @@ def _add_side_by_side(
     for parameter, gradient in zip(trained, total, strict=True):
         if gradient is not None:
             parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
-    for own in passes:
-        own.finish()
 
 
 def _add(total: list[Tensor | None], more: Sequence[Tensor | None]) -> None:

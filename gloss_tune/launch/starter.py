@@ -40,9 +40,8 @@ _DRIVERS = {
 # with what transformers imports late, for the most frequent of encoders
 _TRAINING = [
     "torch",
-    "gloss_tune.encoder.modules",
-    "gloss_tune.encoder.lookup",
-    "gloss_tune.encoder.passes",
+    "sentence_transformers",
+    "gloss_tune.encoder.choice",
     "transformers.models.bert.modeling_bert",
     "gloss_tune.finetune.loop",
     "gloss_tune.workers.runs",

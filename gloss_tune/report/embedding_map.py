@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gloss_tune.cores import CoreShare
-from gloss_tune.encoder import resolve_encoder
 from gloss_tune.errors import InputError
 from gloss_tune.finetune.device import pick_device
 from gloss_tune.seeding import derive_seed
+from gloss_tune.study.encoder import study_encoder
 from gloss_tune.study.inputs import check_same_inputs, study_dataset
 from gloss_tune.study.study import OpenStudy
 from gloss_tune.workers.artifacts.trial_files import MODELS
@@ -65,7 +65,7 @@ def embed_before_and_after(
     from gloss_tune.finetune.embedding import embed_split
     from gloss_tune.finetune.precision import autocast
 
-    dataset, encoder = study_dataset(opened.spec, data_dir), resolve_encoder(opened.spec.model)
+    dataset, encoder = study_dataset(opened.spec, data_dir), study_encoder(opened.spec, opened.encoder)
     check_same_inputs(opened, dataset, encoder)
     chosen = pick_device(device)
     CoreShare(chosen, None).share_cores()
@@ -80,7 +80,7 @@ def embed_before_and_after(
     texts = [dataset.val.texts[place] for place in places]
     after, _ = classifier.outputs(texts)
     loaded = Encoder.load(encoder, device=chosen, max_length=opened.spec.longest_documents)
-    tokens = tokenize_texts(texts, loaded.tokenizer, opened.spec.longest_documents)
+    tokens = tokenize_texts(texts, loaded.preprocessor, opened.spec.longest_documents)
     before = embed_split(loaded, tokens, autocast("auto", loaded.device), lambda: None)
     return BeforeAndAfter(
         before.float().cpu().numpy(),

@@ -18,7 +18,7 @@ from gloss_tune.atomic import whole_folder, write_whole
 from gloss_tune.confirm.export import export
 from gloss_tune.cores import CoreShare
 from gloss_tune.data import TextDataset, subsample
-from gloss_tune.encoder import ResolvedEncoder, resolve_encoder
+from gloss_tune.encoder import ResolvedEncoder
 from gloss_tune.errors import GlossTuneError, InputError, Interrupted
 from gloss_tune.filesystem import why_not_writable
 from gloss_tune.finetune.device import pick_device
@@ -30,6 +30,7 @@ from gloss_tune.retrain.training import FinalTraining
 from gloss_tune.seeding import derive_seed
 from gloss_tune.signals import StopFlag
 from gloss_tune.spec.space import SEED_RANGE
+from gloss_tune.study.encoder import study_encoder
 from gloss_tune.study.inputs import check_same_inputs, study_dataset
 from gloss_tune.study.study import OpenStudy
 from gloss_tune.study.versions import current_versions
@@ -87,7 +88,7 @@ def retrain(opened: OpenStudy, options: RetrainOptions, stop: StopFlag) -> dict[
 
     chosen = _chosen(opened, options)
     output = _free_folder(options.output)
-    encoder = resolve_encoder(opened.spec.model)
+    encoder = study_encoder(opened.spec, opened.encoder)
     dataset, described = _data(opened, options, encoder)
     device = pick_device(options.device)
     threads = CoreShare(device, options.threads).share_cores()

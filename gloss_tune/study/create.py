@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from gloss_tune.data import DATASETS, TextDataset
-from gloss_tune.encoder import resolve_encoder
 from gloss_tune.errors import DataError, StudyMismatchError
 from gloss_tune.logging import logger
 from gloss_tune.queue.budget import create_study
 from gloss_tune.spec.spec import StudySpec, default_study_name
 from gloss_tune.storage.connect import open_storage
 from gloss_tune.storage.url import parse_storage_url
+from gloss_tune.study.encoder import describe_encoder, encoder_like, study_encoder, try_encoder
 from gloss_tune.study.first_trials import first_params
 from gloss_tune.study.inputs import describe, differences, portable, study_dataset
 from gloss_tune.study.study import OpenStudy, check_name, open_study, to_attributes
@@ -53,10 +53,15 @@ def create(spec: StudySpec, url: str, name: str | None = None, *, data_dir: Path
     name = check_name(name or default_study_name(spec))
     parse_storage_url(url)
     dataset, described = _resolve_dataset(spec, data_dir)
-    encoder = _resolve_encoder(spec)
-    attributes = to_attributes(spec, described, encoder)
+    encoder = None if spec.rehearse else study_encoder(spec)
+    described_encoder = (
+        {"name": spec.model, "fingerprint": None} if encoder is None else describe_encoder(encoder)
+    )
+    attributes = to_attributes(spec, described, described_encoder)
     storage = open_storage(url, create=True)
     if name not in {s.study_name for s in storage.get_all_studies()}:
+        if encoder is not None and dataset is not None:
+            logger.info("Encoder %s: %s.", encoder.name, try_encoder(spec, encoder, dataset))
         queued = first_params(spec, dataset)
         with storage.exclusive():
             is_new = create_study(storage, name, attributes, spec.trials, queued, spec.metric)
@@ -65,7 +70,9 @@ def create(spec: StudySpec, url: str, name: str | None = None, *, data_dir: Path
     storage.engine.dispose()
     opened = open_study(url, name)
     if not is_new:
-        _check_same(opened, spec, described, encoder)
+        if encoder is not None:
+            described_encoder = encoder_like(opened.encoder, encoder)
+        _check_same(opened, spec, described, described_encoder)
     return Created(opened, is_new)
 
 
@@ -80,13 +87,6 @@ def _resolve_dataset(spec: StudySpec, data_dir: Path | None) -> tuple[TextDatase
     for warning in dataset.warnings:
         logger.warning("Data set %s: %s", dataset.name, warning)
     return dataset, describe(dataset)
-
-
-def _resolve_encoder(spec: StudySpec) -> dict[str, Any]:
-    if spec.rehearse:
-        return {"name": spec.model, "fingerprint": None}
-    resolved = resolve_encoder(spec.model)
-    return {"name": resolved.name, "fingerprint": resolved.fingerprint}
 
 
 def _check_same(

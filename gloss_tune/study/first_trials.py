@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from gloss_tune.spec.space import grid_points
 from gloss_tune.spec.spec import StudySpec
+from gloss_tune.study.encoder import study_encoder
 
 if TYPE_CHECKING:
     from gloss_tune.data import TextDataset
@@ -44,14 +45,14 @@ def sqrt_distance_temperature(spec: StudySpec, dataset: TextDataset) -> float:
     import torch
 
     from gloss_tune.data import tokenize_texts
-    from gloss_tune.encoder import Encoder, resolve_encoder
+    from gloss_tune.encoder import Encoder
     from gloss_tune.finetune.embedding import embed_split, head_input
     from gloss_tune.finetune.precision import autocast
 
     texts = list(dataset.train.texts)
     step = max(1, len(texts) // _SAMPLE_DOCS)
-    encoder = Encoder.load(resolve_encoder(spec.model), device="cpu", max_length=spec.longest_documents)
-    tokens = tokenize_texts(texts[::step][:_SAMPLE_DOCS], encoder.tokenizer, spec.longest_documents)
+    encoder = Encoder.load(study_encoder(spec), device="cpu", max_length=spec.longest_documents)
+    tokens = tokenize_texts(texts[::step][:_SAMPLE_DOCS], encoder.preprocessor, spec.longest_documents)
     embeddings = embed_split(encoder, tokens, autocast("float32", encoder.device), lambda: None)
     distances = torch.pdist(head_input(embeddings))
     return float(distances.median()) / 3

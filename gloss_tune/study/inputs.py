@@ -10,6 +10,7 @@ from gloss_tune.data import DATASETS, TextDataset, load_dataset, subsample
 from gloss_tune.encoder import ResolvedEncoder
 from gloss_tune.errors import StudyMismatchError
 from gloss_tune.spec.spec import StudySpec
+from gloss_tune.study.encoder import encoder_like
 from gloss_tune.study.study import OpenStudy
 
 if TYPE_CHECKING:
@@ -24,9 +25,7 @@ def check_same_inputs(opened: OpenStudy, dataset: TextDataset, encoder: Resolved
     """
     found = [
         *differences(dict(opened.dataset), describe(dataset), "dataset."),
-        *differences(
-            dict(opened.encoder), {"name": encoder.name, "fingerprint": encoder.fingerprint}, "encoder."
-        ),
+        *differences(dict(opened.encoder), encoder_like(opened.encoder, encoder), "encoder."),
     ]
     if found:
         raise StudyMismatchError(

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from optuna.trial import TrialState
 
 from gloss_tune.cores import CoreShare
-from gloss_tune.encoder import resolve_encoder
 from gloss_tune.faults import full_device_told, lost_device_told
 from gloss_tune.finetune.config import EpochReport, FinetuneConfig
 from gloss_tune.finetune.device import pick_device
@@ -20,6 +19,7 @@ from gloss_tune.finetune.run import FinetuneRun
 from gloss_tune.finetune.session import Session
 from gloss_tune.logging import logger
 from gloss_tune.queue.claims import Claim
+from gloss_tune.study.encoder import study_encoder
 from gloss_tune.study.inputs import check_same_inputs, study_dataset
 from gloss_tune.study.objective import Ending
 from gloss_tune.study.study import OpenStudy
@@ -141,7 +141,7 @@ class RealRuns:
         self.device = pick_device(options.device)
         self._cores = CoreShare(self.device, options.threads)
         dataset = study_dataset(opened.spec, options.data_dir)
-        encoder = resolve_encoder(opened.spec.model)
+        encoder = study_encoder(opened.spec, opened.encoder)
         check_same_inputs(opened, dataset, encoder)
         self._opened = opened
         self._artifacts = options.artifacts

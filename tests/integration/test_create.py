@@ -42,13 +42,13 @@ def reviews(tmp_path: Path) -> Path:
 @pytest.fixture
 def encoder(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """The fingerprint under which every encoder is found; nothing is loaded."""
-    found = {"fingerprint": "f1"}
+    found = {"fingerprint": "2:f1"}
 
-    def resolve(name: str) -> ResolvedEncoder:
+    def resolve(name: str, **_: object) -> ResolvedEncoder:
         return ResolvedEncoder(name, Path("/nowhere"), found["fingerprint"])
 
-    for module in ("gloss_tune.study.create", "gloss_tune.workers.runs"):
-        monkeypatch.setattr(f"{module}.resolve_encoder", resolve)
+    monkeypatch.setattr("gloss_tune.study.encoder.resolve_encoder", resolve)
+    monkeypatch.setattr("gloss_tune.study.create.try_encoder", lambda *_: "not tried")
     return found
 
 
@@ -170,14 +170,14 @@ def test_another_encoder_under_the_same_name_is_refused(
 ) -> None:
     spec = build_spec({"dataset": str(reviews), "trials": 2})
     create(spec, storage_url)
-    encoder["fingerprint"] = "f2"
+    encoder["fingerprint"] = "2:f2"
     for attempt in (
         lambda: create(spec, storage_url),
         lambda: RealRuns(join(storage_url), WorkerOptions(device="cpu")),
     ):
         with pytest.raises(StudyMismatchError) as caught:
             attempt()
-        assert caught.value.differences == ("encoder.fingerprint: the study has 'f1', got 'f2'",)
+        assert caught.value.differences == ("encoder.fingerprint: the study has '2:f1', got '2:f2'",)
 
 
 def test_missing_data_or_encoder_leave_no_study(
@@ -187,10 +187,10 @@ def test_missing_data_or_encoder_leave_no_study(
     with pytest.raises(DataError):
         create(build_spec({"dataset": str(tmp_path / "missing.csv")}), url)
 
-    def missing(name: str) -> ResolvedEncoder:
+    def missing(name: str, **_: object) -> ResolvedEncoder:
         raise EncoderError(f"no encoder {name!r}")
 
-    monkeypatch.setattr("gloss_tune.study.create.resolve_encoder", missing)
+    monkeypatch.setattr("gloss_tune.study.encoder.resolve_encoder", missing)
     with pytest.raises(EncoderError):
         create(build_spec({"dataset": str(reviews)}), url)
     assert not (tmp_path / "study.db").exists()

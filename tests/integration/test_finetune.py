@@ -43,7 +43,7 @@ def tokens(
     def tokenized(split: Split, name: str) -> TokenizedSplit:
         return tokenize_split(
             split,
-            encoder.tokenizer,
+            encoder.preprocessor,
             dataset_fingerprint=dataset.fingerprint,
             split_name=name,
             max_length=CONFIG.max_length,

@@ -87,8 +87,10 @@ def test_workers_with_other_data_end_the_group_with_one_error(
     for split in ("train", "val"):
         (reviews / f"{split}.csv").write_text("\n".join(["text,label", *lines, f"{split} only,p"]) + "\n")
     monkeypatch.setattr(
-        "gloss_tune.study.create.resolve_encoder", lambda name: ResolvedEncoder(name, Path("/nowhere"), "f1")
+        "gloss_tune.study.encoder.resolve_encoder",
+        lambda name, **_: ResolvedEncoder(name, Path("/nowhere"), "2:f1"),
     )
+    monkeypatch.setattr("gloss_tune.study.create.try_encoder", lambda *_: "not tried")
     opened = create(build_spec({"dataset": str(reviews), "trials": 4}), url, "study").study
     shutil.rmtree(reviews)
     with pytest.raises(InputError, match="reviews"):

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from gloss_tune.data import Split, tokenize_split, tokens
-from gloss_tune.data.tokens import tokenizer_fingerprint
 
 WORDS = ["the", "cat", "sat", "on", "a", "mat", "and", "dog", "ran"]
 ROWS = [("the cat sat", "a"), ("a dog ran on and on and on and on", "b"), ("zebra", "a"), ("mat", "b")]
@@ -27,9 +26,27 @@ def make_tokenizer(words=WORDS):
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]"
+    return Words(
+        PreTrainedTokenizerFast(
+            tokenizer_object=tokenizer,
+            pad_token="[PAD]",
+            unk_token="[UNK]",
+            cls_token="[CLS]",
+            sep_token="[SEP]",
+        ),
+        "-".join(words),
     )
+
+
+class Words:
+    """As an encoder's preprocessor is to the cache."""
+
+    def __init__(self, tokenizer, fingerprint):
+        self.tokenizer = tokenizer
+        self.fingerprint = fingerprint
+
+    def __call__(self, texts, max_length):
+        return self.tokenizer(list(texts), truncation=True, max_length=max_length)["input_ids"]
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +92,7 @@ def test_they_are_the_tokenizers_own(split, tokenizer, tmp_path, monkeypatch):
         [2, 1, 3],
         [2, 9, 3],
     ]
-    assert documents(made) == tokenizer(list(split.texts), truncation=True, max_length=6)["input_ids"]
+    assert documents(made) == tokenizer(list(split.texts), 6)
     assert (len(made), made.lengths.tolist(), made.labels.tolist()) == (4, [5, 6, 3, 3], [0, 1, 0, 1])
     assert (made.ids.dtype, made.offsets.dtype) == (np.int32, np.int64)
 
@@ -104,21 +121,8 @@ def test_other_texts_tokenizers_and_lengths_are_kept_apart(make_split, tokenizer
     for _ in range(2):
         for split, chosen, length in settings:
             made = tokenize(split, chosen, tmp_path, max_length=length)
-            assert (
-                documents(made) == chosen(list(split.texts), truncation=True, max_length=length)["input_ids"]
-            )
+            assert documents(made) == chosen(list(split.texts), length)
     assert len(encodings) == len(settings)
-
-
-def test_what_an_earlier_call_left_in_the_tokenizer_changes_nothing(split, tmp_path, encodings):
-    tokenizer = make_tokenizer()
-    before = tokenizer_fingerprint(tokenizer)
-    expected = documents(tokenize(split, tokenizer, tmp_path / "one"))
-    tokenizer(["the cat"], truncation=True, max_length=3, padding="max_length")
-    assert '"max_length":3' in tokenizer.backend_tokenizer.to_str().replace(" ", "")  # it did leave something
-    assert tokenizer_fingerprint(tokenizer) == before
-    assert documents(tokenize(split, tokenizer, tmp_path / "two")) == expected
-    assert tokenizer_fingerprint(make_tokenizer(WORDS[::-1])) != before
 
 
 @pytest.mark.parametrize(

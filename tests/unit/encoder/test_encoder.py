@@ -1,6 +1,7 @@
 import hashlib
 import importlib
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -61,7 +62,7 @@ def test_a_folder_resolves_to_itself(folder: Path) -> None:
     resolved = resolve_encoder(str(folder))
     assert resolved.path == folder
     assert resolved.name == str(folder)
-    assert len(resolved.fingerprint) == 64
+    assert re.fullmatch("2:[0-9a-f]{64}", resolved.fingerprint)
 
 
 def test_the_fingerprint_is_of_what_the_encoder_computes(folder: Path, tmp_path: Path) -> None:
@@ -131,10 +132,10 @@ def test_damaged_weights_are_refused(folder: Path, tmp_path: Path, damage: str) 
 def test_a_shortage_of_memory_is_no_fault_of_the_folder(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def load(path: Path) -> None:
+    def load(*_: object, **__: object) -> None:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
 
-    monkeypatch.setattr("gloss_tune.encoder.model._loaded", load)
+    monkeypatch.setattr("sentence_transformers.SentenceTransformer.__init__", load)
     with pytest.raises(RuntimeError, match="can't allocate memory"):
         Encoder.load(resolve_encoder(str(folder)))
 
