@@ -65,14 +65,14 @@ def create_study(
         StudyMismatchError: a study of that name has another specification or data set.
     """
     from gloss_tune.data.frames import is_frame, write_frames
+    from gloss_tune.finetune.config import TRAIN_FIELDS
     from gloss_tune.spec.build import build_spec
-    from gloss_tune.spec.spec import TRAIN_DEFAULTS
     from gloss_tune.study.create import create
     from gloss_tune.workers.artifacts.store import artifacts_folder
 
     chosen = None if artifacts is None else Path(artifacts)
-    top = {key: value for key, value in fields.items() if key not in TRAIN_DEFAULTS}
-    train = {key: value for key, value in fields.items() if key in TRAIN_DEFAULTS}
+    top = {key: value for key, value in fields.items() if key not in TRAIN_FIELDS}
+    train = {key: value for key, value in fields.items() if key in TRAIN_FIELDS}
     if is_frame(dataset):
         columns = {key: top.pop(key) for key in ("text_column", "label_column") if key in top}
         dataset = write_frames(dataset, artifacts_folder(storage, chosen) / _DATA, **columns)
