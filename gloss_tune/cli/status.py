@@ -96,6 +96,10 @@ def _print(now: dict[str, Any]) -> None:
         ("searches", f"{now['loss']} on {now['dataset']} with {now['model']}, highest {now['metric']}"),
         ("trials", f"{finished_of(trials)} of {trials['budget']} finished: {', '.join(parts)}"),
     ]
+    if now["precision"]:
+        lines.append(("precision", now["precision"]))
+    if now["unlike"]:
+        lines.append(("unlike", now["unlike"]))
     if now["stopped"]:
         lines.append(("stopped", now["stopped"]))
     best = now["best"]

@@ -8,7 +8,7 @@ requeued when a worker is lost, counted exactly. It is never pruned, and it only
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from gloss_tune.confirm.plan import Candidate, Plan, best_settings, fresh_seeds
@@ -19,6 +19,7 @@ from gloss_tune.spec.space import SEED_RANGE, Space
 from gloss_tune.spec.spec import StudySpec
 from gloss_tune.storage import schema
 from gloss_tune.storage.shared_storage import SharedStorage
+from gloss_tune.study.precision import PRECISION, study_precision
 from gloss_tune.study.status import trial_counts
 from gloss_tune.study.study import CONFIRMS, SPEC, OpenStudy, check_name, open_beside, to_attributes
 
@@ -193,6 +194,9 @@ def _create(opened: OpenStudy, name: str, plan: Plan) -> bool:
     runs = plan.runs()
     spec = _child_spec(opened.spec, len(runs))
     attributes = to_attributes(spec, opened.dataset, opened.encoder)
+    settled = study_precision(opened)
+    if settled is not None:
+        attributes[PRECISION] = asdict(settled)
     attributes[CONFIRMS] = {"study": opened.name, "files": opened.files, "plan": plan.to_dict()}
     return create_study(
         opened.storage,

@@ -8,6 +8,7 @@ from typing import Any
 from gloss_tune.confirm.confirmation import confirmation_of, confirmed_best
 from gloss_tune.errors import GlossTuneError, InputError
 from gloss_tune.logging import logger
+from gloss_tune.study.precision import recorded_precision
 from gloss_tune.study.results import best_of, complete_trial, hyperparameters, read_history, whole_trial
 from gloss_tune.study.status import count_states
 from gloss_tune.study.study import OpenStudy
@@ -83,6 +84,7 @@ def exported_trial(opened: OpenStudy, number: int | None = None) -> dict[str, An
             "params": hyperparameters(spec, best.params),
             "metrics": best.user_attrs.get("metrics", {}),
             "epoch": best.user_attrs.get("best_epoch"),
+            "precision": recorded_precision(opened, best.user_attrs),
             "searched": sorted(best.params),
         },
         "trials": now,

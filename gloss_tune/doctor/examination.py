@@ -15,6 +15,7 @@ from gloss_tune.doctor import study as study_checks
 from gloss_tune.doctor.checklist import Checklist, Finding
 from gloss_tune.processes import this_process
 from gloss_tune.storage.url import parse_storage_url
+from gloss_tune.study.precision import StudyPrecision, study_precision
 from gloss_tune.study.status import trial_counts
 from gloss_tune.study.study import OpenStudy
 from gloss_tune.wording import count, duration, size
@@ -162,14 +163,27 @@ def _tried(
     before = torch.get_num_threads()
     try:
         used = CoreShare(device, threads).share_cores(max(1, here), pids)
-        measured = smoke.measure(opened.spec, data, encoder.resolved, device)
+        settled = study_precision(opened)
+        precision = None if settled is None else settled.precision
+        measured = smoke.measure(opened.spec, data, encoder.resolved, device, precision)
     finally:
         torch.set_num_threads(before)
     beside = f", beside {count(here, 'running worker')}" if here else ""
     return Finding(
         f"a step of {measured.batch_size} documents takes {duration(measured.step_seconds)} on {device} with "
-        f"{count(used, 'thread')}{beside}; at most {size(measured.memory)} of memory were in use",
+        f"{count(used, 'thread')}{beside} in {precision or measured.precision} ({_chosen(measured, settled)}); at most "
+        f"{size(measured.memory)} of memory were in use",
         value=_estimate(opened, measured.trial_seconds, at_work),
+    )
+
+
+def _chosen(measured: smoke.Measured, settled: StudyPrecision | None) -> str:
+    """Why a trial computes in its precision here."""
+    if settled is None or settled.precision == measured.precision:
+        return measured.why
+    return (
+        f"as the study's first worker chose on {settled.device}, {settled.hardware}; this machine alone would take "
+        f"{measured.precision}: {measured.why}"
     )
 
 

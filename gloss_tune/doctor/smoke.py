@@ -32,19 +32,29 @@ class Measured:
         step_seconds: one step, warm-up not counted.
         trial_seconds: a whole trial that is neither pruned nor ends early.
         memory: the most that was in use, in bytes.
+        precision: that a trial here would compute in, if the study's first worker has not settled another one.
+        why: it would, in words.
     """
 
     batch_size: int
     step_seconds: float
     trial_seconds: float
     memory: float
+    precision: str
+    why: str
 
 
 class _EnoughError(Exception):
     """The steps that were wanted are done."""
 
 
-def measure(spec: StudySpec, dataset: TextDataset, encoder: ResolvedEncoder, device: str) -> Measured:
+def measure(
+    spec: StudySpec,
+    dataset: TextDataset,
+    encoder: ResolvedEncoder,
+    device: str,
+    settled: str | None = None,
+) -> Measured:
     """Train for a few steps and evaluate a few documents, with the worker's own code.
 
     Args:
@@ -52,6 +62,7 @@ def measure(spec: StudySpec, dataset: TextDataset, encoder: ResolvedEncoder, dev
         dataset: the study's, its texts on this machine.
         encoder: the study's.
         device: ``cpu``, ``cuda:0`` …
+        settled: the precision that the study has; None where its first worker will choose.
 
     Raises:
         GlossTuneError: the trial cannot be run here.
@@ -73,14 +84,18 @@ def measure(spec: StudySpec, dataset: TextDataset, encoder: ResolvedEncoder, dev
         if len(marks) > min(steps, _STEPS) or (len(marks) > 2 and marks[-1] - marks[0] > _ENOUGH_SECONDS):
             raise _EnoughError
 
-    run = session.run(config, on_step)
+    choice = session.choice(config.precision)
+    precision = choice.precision if settled is None else session.usable(settled)
+    run = session.run(config, on_step, precision)
     marks[:] = [time.perf_counter()]
     with contextlib.suppress(_EnoughError):
         next(run.epochs())
     step_seconds = float(np.mean(np.diff(marks[1:] if len(marks) > 2 else marks)))
 
     some = sample(val, _EVALUATED)
-    evaluation = session.run(config)  # as a run that has trained no step: it shares the encoder
+    evaluation = session.run(
+        config, precision=precision
+    )  # as a run that has trained no step: it shares the encoder
     start = time.perf_counter()
     evaluation.evaluate(some)
     document_seconds = (time.perf_counter() - start) / len(some)
@@ -92,6 +107,8 @@ def measure(spec: StudySpec, dataset: TextDataset, encoder: ResolvedEncoder, dev
         step_seconds,
         config.epochs * epoch_seconds,
         peak_memory_mb(torch.device(device)) * 2**20,
+        choice.precision,
+        choice.reason,
     )
 
 

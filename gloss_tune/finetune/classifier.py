@@ -19,7 +19,7 @@ from gloss_tune.finetune.device import pick_device
 from gloss_tune.finetune.embedding import embed_split
 from gloss_tune.finetune.evaluation import classify
 from gloss_tune.finetune.model_folder import HEAD, ModelDescription, read_description
-from gloss_tune.finetune.precision import autocast, native_bfloat16
+from gloss_tune.finetune.precision import autocast, choose, computes_in
 
 
 class Classifier:
@@ -30,7 +30,7 @@ class Classifier:
         head: (D → C).
         classes: C label names in the order of the head's outputs.
         max_length: tokens a text at most, special tokens included.
-        precision: of the encoder's pass, ``bfloat16``, ``float32`` or ``auto``.
+        precision: of the encoder's pass, ``bfloat16`` or ``float32``.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Classifier:
         self._encoder = encoder
         self._head = head
         self._max_length = max_length
-        self._precision = precision
+        self.precision = precision
 
     def predict(self, texts: Sequence[str]) -> list[str]:
         """The most probable class of each text, by name.
@@ -91,7 +91,7 @@ class Classifier:
         order = sorted(range(len(tidied)), key=tidied.__getitem__)
         tokens = tokenize_texts([tidied[i] for i in order], self._encoder.preprocessor, self._max_length)
         embeddings = embed_split(
-            self._encoder, tokens, autocast(self._precision, device), on_step or (lambda: None)
+            self._encoder, tokens, autocast(self.precision, device), on_step or (lambda: None)
         )
         logits = classify(self._head, embeddings)
         place = torch.tensor(order, device=device).argsort()
@@ -121,7 +121,7 @@ def load_classifier(folder: str | Path, device: str = "auto") -> Classifier:
         _read_head(folder / HEAD, encoder.dimension, len(description.classes)).to(chosen),
         description.classes,
         max_length=description.max_length,
-        precision=_precision(description, chosen),
+        precision=_precision(description, encoder),
     )
 
 
@@ -156,6 +156,10 @@ def _read_head(path: Path, dimension: int, num_classes: int) -> nn.Linear:
     return head
 
 
-def _precision(description: ModelDescription, device: torch.device) -> str:
-    native = description.measured_on in ("", device.type) or native_bfloat16(device)
-    return description.precision if native else "float32"
+def _precision(description: ModelDescription, encoder: Encoder) -> str:
+    """As it was measured; on another kind of device less than float32 only where that is faster there, too."""
+    there = description.precision
+    if there != "float32" and description.measured_on not in ("", encoder.device.type):
+        here = choose("auto", encoder).precision
+        return there if here != "float32" and computes_in(there, encoder.device) else "float32"
+    return choose(there, encoder).precision

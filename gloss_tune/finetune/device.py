@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import platform
+from functools import cache
+from pathlib import Path
+
 from gloss_tune.errors import InputError
 
 
@@ -22,3 +26,23 @@ def pick_device(device: str) -> str:
         reason = str(error).splitlines()[0]
         raise InputError(f"Device {device!r} cannot be used ({reason}); choose auto, cpu or cuda:N") from None
     return str(chosen)
+
+
+def hardware(device: str) -> str:
+    """What a device is, by its maker's name."""
+    if device.startswith("cuda"):
+        import torch
+
+        return torch.cuda.get_device_name(device)
+    return processor_name()
+
+
+@cache
+def processor_name() -> str:
+    """What this machine's processor is called; empty where the system does not tell."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return platform.processor()
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor())

@@ -30,7 +30,7 @@ from gloss_tune.finetune.memory import (
     return_free_memory,
 )
 from gloss_tune.finetune.optimizer import build_optimizer, copied_state, rate_factor, set_rate
-from gloss_tune.finetune.precision import autocast
+from gloss_tune.finetune.precision import autocast, choose
 from gloss_tune.finetune.probe import fit_probe
 from gloss_tune.finetune.stopping import EarlyStopping
 from gloss_tune.finetune.totals import StepTotals
@@ -57,6 +57,7 @@ class Finetune:
         num_classes: C ≥ 2.
         encoder: loaded; its weights are reset when the first epoch starts.
         on_step: called after every training step and evaluation batch; may raise, which ends the run.
+        precision: that ``config.precision`` came to where results are compared with each other; None to find out.
 
     Raises:
         SpecError: the configuration is not valid.
@@ -71,6 +72,7 @@ class Finetune:
         encoder: Encoder,
         *,
         on_step: Callable[[], None] | None = None,
+        precision: str | None = None,
     ) -> None:
         config.validate()
         self.config = config
@@ -80,6 +82,8 @@ class Finetune:
         self._train = train
         self._val = val
         self._on_step = on_step or (lambda: None)
+        #: what the encoder computes in; a state brings its own
+        self.precision = precision or choose(config.precision, encoder).precision
         self._loss = TrainingLoss(config, num_classes, self.head)
         self._inside_epoch = False
         self._begin()
@@ -158,6 +162,7 @@ class Finetune:
         best_weights = weights if best and best.epoch == self._stopping.epoch else self._best_weights
         return {
             "config": asdict(self.config),
+            "precision": self.precision,
             "stopping": self._stopping.state_dict(),
             "weights": weights,
             "best_weights": best_weights,
@@ -181,6 +186,7 @@ class Finetune:
                 f"A state must be of a run with the same configuration, got another {', '.join(different)}; "
                 "start over without it"
             )
+        self.precision = state.get("precision", self.precision)
         self._begin()
         self._stopping.load_state_dict(state["stopping"])
         self._best_weights = state["best_weights"]
@@ -290,7 +296,7 @@ class Finetune:
         )
 
     def _autocast(self) -> torch.autocast:
-        return autocast(self.config.precision, self.encoder.device)
+        return autocast(self.precision, self.encoder.device)
 
     def _memory_setting(self) -> str:
         return f"batch_size {self.config.batch_size} and max_length {self.config.max_length}"

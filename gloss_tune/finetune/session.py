@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from gloss_tune.data.tokens import TokenizedSplit
     from gloss_tune.encoder import Encoder, ResolvedEncoder
     from gloss_tune.finetune.loop import Finetune
+    from gloss_tune.finetune.precision import Choice
 
 
 class Session:
@@ -41,8 +42,19 @@ class Session:
         """Put the encoder on its device, unless it is there."""
         self._loaded()
 
-    def run(self, config: FinetuneConfig, on_step: Callable[[], None] | None = None) -> Finetune:
-        """A fine-tune from the encoder's first weights, which its first epoch restores from memory."""
+    def run(
+        self,
+        config: FinetuneConfig,
+        on_step: Callable[[], None] | None = None,
+        precision: str | None = None,
+    ) -> Finetune:
+        """A fine-tune from the encoder's first weights, which its first epoch restores from memory.
+
+        Args:
+            config: of the fine-tune.
+            on_step: see :class:`~gloss_tune.finetune.loop.Finetune`.
+            precision: likewise.
+        """
         from gloss_tune.finetune.loop import Finetune
         from gloss_tune.finetune.memory import return_free_memory
 
@@ -55,7 +67,20 @@ class Session:
             len(self._dataset.classes),
             encoder,
             on_step=on_step,
+            precision=precision,
         )
+
+    def choice(self, precision: str) -> Choice:
+        """What a precision comes to here; ``auto`` is measured, for torch's threads as they are now."""
+        from gloss_tune.finetune.precision import choose
+
+        return choose(precision, self._loaded())
+
+    def usable(self, precision: str) -> str:
+        """The precision, or ``float32`` where the device does not compute in it."""
+        from gloss_tune.finetune.precision import computes_in
+
+        return precision if computes_in(precision, self._loaded().device) else "float32"
 
     def tokens(self, split_name: str, max_length: int) -> TokenizedSplit:
         """One split as tokens, from the cache shared by all workers of this machine."""

@@ -102,11 +102,15 @@ class _Modes:
 
 def runner_for(encoder: Encoder, limit: ChunkLimit) -> Runner:
     """Two threads where the encoder allows it, torch may use as many cores, and memory has not run short."""
-    cores = torch.get_num_threads()
-    # of three, two halves would leave one idle
-    if cores in (1, 3) or limit.lowered is not None or not encoder.concurrent:
+    if limit.lowered is not None or not encoder.concurrent:
         return InTurn()
-    return _side_by_side(cores, os.getpid())
+    return runner_of(torch.get_num_threads())
+
+
+def runner_of(cores: int) -> Runner:
+    """Two threads where torch may use as many cores."""
+    # of three, two halves would leave one idle
+    return InTurn() if cores in (1, 3) else _side_by_side(cores, os.getpid())
 
 
 @cache

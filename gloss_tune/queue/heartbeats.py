@@ -54,6 +54,8 @@ class WorkerEntry:
         trial: number of the trial that it runs, None between two.
         epoch: the last epoch that it finished in that trial, 0 before the first.
         speed: documents a second in that epoch's training; 0 before the first, and in a rehearsal.
+        precision: that it computes in; empty before its first trial, and in a rehearsal.
+        hardware: what its device is, by its maker's name; empty likewise.
         machine: within which ``pid`` is its own (see :mod:`gloss_tune.processes`).
     """
 
@@ -65,6 +67,8 @@ class WorkerEntry:
     epoch: int = 0
     speed: float = 0.0
     machine: str = ""
+    precision: str = ""
+    hardware: str = ""
 
     @property
     def is_gone(self) -> bool:

@@ -294,6 +294,8 @@ def _cost(facts: Facts, pictures: Pictures) -> str:
         )
         if len(facts.workers) > len(shown):
             parts.append(f"And {len(facts.workers) - len(shown)} more workers.")
+    if facts.unlike:
+        parts.append(f"Machines were unlike: {facts.unlike}.")
     return "\n\n".join(parts)
 
 

@@ -81,7 +81,7 @@ def embed_before_and_after(
     after, _ = classifier.outputs(texts)
     loaded = Encoder.load(encoder, device=chosen, max_length=opened.spec.longest_documents)
     tokens = tokenize_texts(texts, loaded.preprocessor, opened.spec.longest_documents)
-    before = embed_split(loaded, tokens, autocast("auto", loaded.device), lambda: None)
+    before = embed_split(loaded, tokens, autocast(classifier.precision, loaded.device), lambda: None)
     return BeforeAndAfter(
         before.float().cpu().numpy(),
         after.float().cpu().numpy(),

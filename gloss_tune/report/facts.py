@@ -19,6 +19,7 @@ from gloss_tune.spec.ranges import ParameterRange, Value
 from gloss_tune.storage.retry import retried
 from gloss_tune.storage.shared_storage import SharedStorage
 from gloss_tune.storage.trial_rows import read_trials
+from gloss_tune.study.precision import unlike
 from gloss_tune.study.status import trial_counts
 from gloss_tune.study.study import OpenStudy
 
@@ -81,6 +82,7 @@ class Facts:
         cost: what it took.
         workers: by the trials that they finished, most first.
         reasons: why trials failed, most frequent first.
+        unlike: in what the machines that computed the trials differ; None if they were alike.
     """
 
     opened: OpenStudy
@@ -93,6 +95,7 @@ class Facts:
     cost: Cost
     workers: Sequence[WorkerShare]
     reasons: Sequence[tuple[str, int]]
+    unlike: str | None = None
 
     @property
     def finished(self) -> list[FrozenTrial]:
@@ -130,6 +133,7 @@ def gather(opened: OpenStudy) -> Facts:
         cost=_cost(opened, trials),
         workers=_workers(trials),
         reasons=_reasons(trials),
+        unlike=unlike(_computed(trial) for trial in trials if trial.state.is_finished()),
     )
 
 
@@ -232,6 +236,13 @@ def _workers(trials: Sequence[FrozenTrial]) -> list[WorkerShare]:
         for name, found in own.items()
     ]
     return sorted(shares, key=lambda share: (-share.trials, share.name))
+
+
+def _computed(trial: FrozenTrial) -> tuple[str, str, str]:
+    precision, device, hardware = (
+        str(trial.user_attrs.get(key, "")) for key in ("precision", "device", "hardware")
+    )
+    return precision, device, hardware
 
 
 def _reasons(trials: Sequence[FrozenTrial]) -> list[tuple[str, int]]:

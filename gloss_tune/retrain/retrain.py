@@ -94,7 +94,7 @@ def retrain(opened: OpenStudy, options: RetrainOptions, stop: StopFlag) -> dict[
     threads = CoreShare(device, options.threads).share_cores()
     check()
     config = opened.spec.config(chosen["best"]["params"])
-    training = FinalTraining(dataset, encoder, device, config, check)
+    training = FinalTraining(dataset, encoder, device, config, check, chosen["best"]["precision"])
     for number, seed in enumerate(_seeds(opened.spec.seed, options.seeds), start=1):
         training.run(seed, f"Seed {seed} ({number} of {options.seeds})")
         if dataset.test is not None and options.seeds > 1:

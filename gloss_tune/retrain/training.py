@@ -34,6 +34,7 @@ class FinalTraining:
         device: ``cpu``, ``cuda:0`` …
         config: of all trainings, whose seeds differ.
         check: called after every step; may raise.
+        precision: that the parameters were found with; None where nobody knows.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class FinalTraining:
         device: str,
         config: FinetuneConfig,
         check: Callable[[], None],
+        precision: str | None = None,
     ) -> None:
         self.dataset = dataset
         self.device = device
@@ -50,6 +52,7 @@ class FinalTraining:
         self.results: list[SeedResult] = []
         self.best = 0  # its place in the results
         self._config = config
+        self._recorded = precision
         self._session = Session(dataset, encoder, device, config.max_length)
         self._latest: Finetune | None = None
         self._best_weights: dict[str, Tensor] = {}
@@ -57,9 +60,7 @@ class FinalTraining:
     @property
     def precision(self) -> str:
         """What the encoder computes in: ``bfloat16`` or ``float32``."""
-        from gloss_tune.finetune.precision import settled
-
-        return settled(self._config.precision, self._run.encoder.device)
+        return self._run.precision
 
     def run(self, seed: int, name: str) -> None:
         """Train with one seed; encoder and head then hold the best epoch's weights.
@@ -72,7 +73,15 @@ class FinalTraining:
         config = dataclasses.replace(self._config, seed=seed)
         metric = config.metric
         started = time.monotonic()
-        self._latest = run = self._session.run(config, self.check)
+        precision = None if self._recorded is None else self._session.usable(self._recorded)
+        self._latest = run = self._session.run(config, self.check, precision)
+        if precision != self._recorded:
+            logger.warning(
+                "The parameters were found in %s, which this torch cannot do on %s: training in %s.",
+                self._recorded,
+                self.device,
+                precision,
+            )
         epochs = 0
         for report in run.epochs():
             epochs += 1

@@ -20,6 +20,7 @@ from gloss_tune.storage.retry import retried
 from gloss_tune.storage.shared_storage import SharedStorage
 from gloss_tune.storage.trial_rows import read_trials
 from gloss_tune.storage.trial_states import Brief, reported_epochs
+from gloss_tune.study.precision import study_precision, unlike
 from gloss_tune.study.results import best_of, read_history, whole_trial
 from gloss_tune.study.study import OpenStudy
 
@@ -77,7 +78,9 @@ def _status(opened: OpenStudy, history: Sequence[Brief]) -> dict[str, Any]:
         "stopped": stopped,
         "trials": trials,
         "best": None if best is None else {"number": best.number, "value": best.value, "params": best.params},
+        "precision": _precision(opened),
         "workers": [_shown(worker) for worker in workers],
+        "unlike": unlike((worker.precision, worker.device, worker.hardware) for worker in workers),
         "seconds_to_go": _seconds_to_go(history, unfinished, len(workers)),
     }
 
@@ -122,6 +125,15 @@ def _named(now: Mapping[TrialState, int]) -> dict[str, int]:
         "running": now[TrialState.RUNNING],
         "waiting": now[TrialState.WAITING],
     }
+
+
+def _precision(opened: OpenStudy) -> str | None:
+    """What the study computes in; None where its first worker has still to settle it."""
+    if opened.spec.rehearse:
+        return None
+    said = opened.spec.train.get("precision", "auto")
+    settled = study_precision(opened) if said == "auto" else None
+    return (settled.precision if settled else None) if said == "auto" else str(said)
 
 
 def _shown(worker: WorkerEntry) -> dict[str, Any]:

@@ -55,7 +55,7 @@ class Attempts:
         told = False
         try:
             self._keeper.watch(claimed)
-            where = self._runs.trial_begins(self._keeper.workers_here)
+            self._runs.trial_begins(self._keeper.workers_here)
             checkpoint = TrialCheckpoint(
                 self._options.artifacts,
                 self._opened.files,
@@ -77,7 +77,7 @@ class Attempts:
                 checkpoint,
             )
             self._runs.leave_artifacts(trial, claimed, ending)
-            tell(self._opened, trial, claimed, ending, time.monotonic() - started, where)
+            tell(self._opened, trial, claimed, ending, time.monotonic() - started, self._runs.facts())
             told = True
             checkpoint.delete()
             tracking.end(ending.state.name.lower(), ending.value)
@@ -100,7 +100,9 @@ class Attempts:
         return ending
 
     def _start(self, claimed: Claim, config: FinetuneConfig) -> FinetuneRun:
-        return self._runs.run(config, partial(self._check, claimed), self._keeper.count_workers_here)
+        run = self._runs.run(config, partial(self._check, claimed), self._keeper.count_workers_here)
+        self._keeper.describe(self._runs.facts())
+        return run
 
     def _check(self, claimed: Claim) -> None:
         """Between two steps: is there a reason to drop the trial, have other workers come or gone?"""

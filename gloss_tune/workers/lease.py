@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from gloss_tune.logging import logger
@@ -73,6 +74,15 @@ class LeaseKeeper:
             self._entry = replace(self._entry, trial=number, epoch=0, speed=0.0)
         if claimed is not None:
             register_worker(self._opened.storage, self._opened.study_id, self._entry)
+
+    def describe(self, facts: Mapping[str, object]) -> None:
+        """Remember what the worker computes in and by, for the next heartbeat."""
+        with self._lock:
+            self._entry = replace(
+                self._entry,
+                precision=str(facts.get("precision", "")),
+                hardware=str(facts.get("hardware", "")),
+            )
 
     def finished_epoch(self, epoch: int, speed: float) -> None:
         """Remember how far the trial is and how fast it trains (documents/s), for the next heartbeat."""

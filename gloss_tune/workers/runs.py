@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 from gloss_tune.cores import CoreShare
 from gloss_tune.faults import full_device_told, lost_device_told
 from gloss_tune.finetune.config import EpochReport, FinetuneConfig
-from gloss_tune.finetune.device import pick_device
+from gloss_tune.finetune.device import hardware, pick_device
 from gloss_tune.finetune.rehearsal import Rehearsal
 from gloss_tune.finetune.run import FinetuneRun
 from gloss_tune.finetune.session import Session
@@ -22,6 +22,7 @@ from gloss_tune.queue.claims import Claim
 from gloss_tune.study.encoder import study_encoder
 from gloss_tune.study.inputs import check_same_inputs, study_dataset
 from gloss_tune.study.objective import Ending
+from gloss_tune.study.precision import StudyPrecision, settle_precision
 from gloss_tune.study.study import OpenStudy
 from gloss_tune.workers.artifacts.models import keep_model
 from gloss_tune.workers.artifacts.store import upload_confusion, upload_epochs
@@ -30,6 +31,7 @@ from gloss_tune.workers.options import WorkerOptions
 
 if TYPE_CHECKING:
     from gloss_tune.finetune.loop import Finetune
+    from gloss_tune.finetune.precision import Choice
 
 
 class Runs(Protocol):
@@ -50,12 +52,8 @@ class Runs(Protocol):
             DeviceFullError: its memory does not suffice now.
         """
 
-    def trial_begins(self, workers_here: WorkersHere) -> dict[str, Any]:
-        """Before a trial: get ready to run beside the study's other workers on this machine.
-
-        Returns:
-            What the trial shall say of where it ran.
-        """
+    def trial_begins(self, workers_here: WorkersHere) -> None:
+        """Before a trial: get ready to run beside the study's other workers on this machine."""
 
     def share_cores(self, workers_here: WorkersHere) -> None:
         """Between two steps: other workers may have come or gone."""
@@ -70,6 +68,9 @@ class Runs(Protocol):
             on_step: called between two steps; may raise.
             count_workers: counts the study's workers on this machine as they are now.
         """
+
+    def facts(self) -> dict[str, Any]:
+        """What a trial shall say of where and how its latest run was computed."""
 
     def speed(self, report: EpochReport) -> float:
         """Documents a second in an epoch's training; 0 where nothing was trained."""
@@ -105,9 +106,8 @@ class RehearsalRuns:
     def load(self) -> None:
         """Nothing is needed."""
 
-    def trial_begins(self, workers_here: WorkersHere) -> dict[str, Any]:
+    def trial_begins(self, workers_here: WorkersHere) -> None:
         """Nothing is shared."""
-        return {}
 
     def share_cores(self, workers_here: WorkersHere) -> None:
         """Nothing is shared."""
@@ -117,6 +117,10 @@ class RehearsalRuns:
     ) -> FinetuneRun:
         """Start one simulated fine-tune."""
         return self._make(config, seconds=self._seconds, on_step=on_step)
+
+    def facts(self) -> dict[str, Any]:
+        """Nothing was computed."""
+        return {}
 
     def speed(self, report: EpochReport) -> float:
         """0: the formula's speed is no measurement."""
@@ -149,6 +153,9 @@ class RealRuns:
         self._latest: Finetune | None = None
         self._val_labels = dataset.val.labels
         self._session = Session(dataset, encoder, self.device, opened.spec.longest_documents)
+        self._threads = 1
+        self._here: Choice | None = None
+        self._settled: str | None = None
 
     @property
     def loaded(self) -> bool:
@@ -160,25 +167,32 @@ class RealRuns:
         with lost_device_told(), full_device_told(self.device):
             self._session.load()
 
-    def trial_begins(self, workers_here: WorkersHere) -> dict[str, Any]:
+    def trial_begins(self, workers_here: WorkersHere) -> None:
         """Take a fair share of the cores."""
-        return {"device": self.device, "threads": self._share_cores(workers_here)}
+        self.share_cores(workers_here)
 
     def share_cores(self, workers_here: WorkersHere) -> None:
         """See :meth:`CoreShare.share_cores`."""
-        self._share_cores(workers_here)
-
-    def _share_cores(self, workers_here: WorkersHere) -> int:
-        return self._cores.share_cores(workers_here.count, workers_here.others)
+        self._threads = self._cores.share_cores(workers_here.count, workers_here.others)
 
     def run(
         self, config: FinetuneConfig, on_step: Callable[[], None], count_workers: Callable[[], WorkersHere]
     ) -> FinetuneRun:
-        """Start one fine-tune, which is then the latest."""
+        """Start one fine-tune, which is then the latest; in the study's precision where the trial names none."""
         self._latest = None  # its memory is the next one's
-        self._latest = self._session.run(config, on_step)
+        precision = self._study_precision() if config.precision == "auto" else None
+        self._latest = self._session.run(config, on_step, precision)
         self.share_cores(count_workers())  # loading took seconds, in which a neighbour may have come
         return self._latest
+
+    def facts(self) -> dict[str, Any]:
+        """Device, hardware, threads, precision, and the speeds by which that was chosen."""
+        facts = {"device": self.device, "hardware": hardware(self.device), "threads": self._threads}
+        if self._latest is not None:
+            facts["precision"] = self._latest.precision
+        if self._here is not None and self._here.speeds:
+            facts["speeds"] = dict(self._here.speeds)
+        return facts
 
     def speed(self, report: EpochReport) -> float:
         """As measured in that epoch."""
@@ -212,3 +226,32 @@ class RealRuns:
         size = len(self._classes)
         pairs = self._val_labels * size + self._latest.best_predictions.numpy()
         return np.bincount(pairs, minlength=size * size).reshape(size, size)
+
+    def _study_precision(self) -> str:
+        if self._settled is None:
+            self._here = here = self._session.choice("auto")
+            offered = StudyPrecision(
+                here.precision, self.device, hardware(self.device), self._threads, here.speeds
+            )
+            study = settle_precision(self._opened, offered)
+            self._settled = self._session.usable(study.precision)
+            _tell(study, here, self._settled)
+        return self._settled
+
+
+def _tell(study: StudyPrecision, here: Choice, used: str) -> None:
+    """Which precision it is and why; a warning where this machine would have taken another one."""
+    if here.precision == study.precision:
+        logger.info("Computing in %s; %s.", used, here.reason)
+    elif used != study.precision:
+        logger.warning(
+            "The study computes in %s, as its first worker chose (%s, %s), which this torch cannot do on its device: "
+            "here it is %s. Compare its trials with care.",
+            study.precision, study.device, study.hardware, used,
+        )  # fmt: skip
+    else:
+        logger.warning(
+            "Computing in %s, as the study's first worker chose (%s, %s), so that its results can be compared; here it "
+            "would have been %s (%s). 'create --set train.precision=%s' makes a study that computes so everywhere.",
+            used, study.device, study.hardware, here.precision, here.reason, here.precision,
+        )  # fmt: skip

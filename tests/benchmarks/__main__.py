@@ -20,7 +20,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 from tests.benchmarks.table import Row, format_table, write_results, write_summary
 
-GROUPS = ("training", "quality", "memory", "start", "studies", "orchestration", "pruning", "gpu")
+GROUPS = ("training", "auto", "quality", "memory", "start", "studies", "orchestration", "pruning", "gpu")
 
 
 def main() -> None:
@@ -67,7 +67,13 @@ def main() -> None:
 def caveats(*groups: str) -> list[str]:
     """What figures of these groups lack on this machine."""
     found = []
-    if not os.environ.get("GLOSS_TUNE_DATA") and {*groups} & {"training", "quality", "memory", "studies"}:
+    if not os.environ.get("GLOSS_TUNE_DATA") and {*groups} & {
+        "training",
+        "auto",
+        "quality",
+        "memory",
+        "studies",
+    }:
         found.append("MR and R8 were not on this machine (GLOSS_TUNE_DATA); stdlib took their place")
     if "training" in groups and not os.environ.get("GLOSS_AUTHORS"):
         found.append("the authors' loop: not run, because GLOSS_AUTHORS names no copy of their repository")

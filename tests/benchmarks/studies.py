@@ -48,10 +48,8 @@ def _study(workers: int, trials: int, documents: int) -> float:
             [*_MODULE, "create", *options], env=environment, cwd=folder, check=True, capture_output=True
         )
         start = time.perf_counter()
-        # said, because a worker that sees the load of the run before would take fewer
-        threads = max(1, usable_cores() // workers)
         subprocess.run(
-            [*_MODULE, "launch", "--workers", str(workers), "--threads", str(threads)],
+            [*_MODULE, "launch", "--workers", str(workers)],
             env=environment, cwd=folder, check=True, capture_output=True,
         )  # fmt: skip
         return time.perf_counter() - start

@@ -136,6 +136,12 @@ def environment() -> dict[str, object]:
         "processor": _processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
+        "vectors": sorted(
+            name
+            for name, there in getattr(torch.cpu, "get_capabilities", dict)().items()
+            if there is True and name.startswith(("amx", "avx"))
+        ),
+        "onednn": os.environ.get("ONEDNN_MAX_CPU_ISA", "all that the processor has"),
         "load_average": os.getloadavg()[0],
         "gpu": gpu,
         "versions": versions,

@@ -50,7 +50,7 @@ def test_groups_run_one_by_one_add_up_to_one_table(
     assert run(monkeypatch, "memory", "--output", str(tmp_path)) == 0
     text = (tmp_path / "README.md").read_text()
     assert text.index("import") > text.index("peak")  # in the order of the groups, whichever ran first
-    assert "Not measured here: training, quality, studies" in text
+    assert "Not measured here: training, auto, quality, studies" in text
     stored = json.loads((tmp_path / "start" / "rows.json").read_text())
     assert (stored[0]["raw"], stored[0]["ratio"]) == ([1.0, 3.0, 2.0], 0.5)
     assert "python -m tests.benchmarks start" in (tmp_path / "start" / "README.md").read_text()

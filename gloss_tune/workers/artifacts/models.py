@@ -137,6 +137,8 @@ def _description(
         "encoder": dict(opened.encoder),
         "classes": list(classes),
         "max_length": run.config.max_length,
+        "precision": run.precision,
+        "device": str(run.encoder.device),
         "versions": current_versions(),
     }
 

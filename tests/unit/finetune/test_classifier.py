@@ -207,11 +207,12 @@ def test_a_model_that_a_study_kept_takes_its_precision_from_the_parameters(
 def test_bfloat16_of_another_device_is_not_emulated(
     model: Path, tmp_path: Path, loaded: Classifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gloss_tune.finetune.classifier.native_bfloat16", lambda device: False)
+    speeds = {"float32": 100.0, "bfloat16": 60.0}
+    monkeypatch.setattr("gloss_tune.finetune.precision.product_speeds", lambda encoder: speeds)
     elsewhere = altered(model, tmp_path, precision="bfloat16", device="cuda:0")
     whole = loaded.predict_proba(TEXTS[:50])
     assert np.array_equal(load_classifier(elsewhere, "cpu").predict_proba(TEXTS[:50]), whole)
-    monkeypatch.setattr("gloss_tune.finetune.classifier.native_bfloat16", lambda device: True)
+    speeds["bfloat16"] = 250.0
     assert not np.array_equal(load_classifier(elsewhere, "cpu").predict_proba(TEXTS[:50]), whole)
 
 

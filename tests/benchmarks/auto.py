@@ -1,0 +1,138 @@
+"""What ``auto`` chooses against every choice by hand (precision, threads, chunks side by side), in one process.
+
+A machine's speed drifts, and other programs come and go: so each figure of ``auto`` is one of a turn in which every
+choice by hand had its own. It chooses right after a minute in which all cores were busy, when an average of the load is
+still high.
+"""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+
+from gloss_tune.cores import CoreShare, usable_cores
+from gloss_tune.encoder import resolve_encoder
+from gloss_tune.finetune import FinetuneConfig, embedding, gradients, threads
+from gloss_tune.finetune.loop import Finetune
+from gloss_tune.finetune.session import Session
+from tests.benchmarks.table import Row
+from tests.benchmarks.training import BATCH, MAX_LENGTH, MODEL, dataset
+
+_PRECISIONS = ("float32", "bfloat16")
+_BUSY_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One choice by hand.
+
+    Args:
+        precision: of the encoder.
+        threads: of torch.
+        side_by_side: whether two chunks go through the encoder at once.
+    """
+
+    precision: str
+    threads: int
+    side_by_side: bool
+
+    def __str__(self) -> str:
+        chunks = "two chunks at once" if self.side_by_side else "one chunk at a time"
+        return f"{self.precision}, {self.threads} threads, {chunks}"
+
+
+def rows(quick: bool) -> list[Row]:
+    """Documents a second of training on MR (short texts) and R8 (long ones)."""
+    _be_busy(1 if quick else _BUSY_SECONDS)
+    table = []
+    for name, documents, turns in (("mr", 64 if quick else 384, 5), ("r8", 64 if quick else 128, 4)):
+        table += _rows_of(name, documents, 1 if quick else turns)
+    return table
+
+
+def settings() -> list[Setting]:
+    """All that this machine can be set to by hand."""
+    counts = sorted({1, usable_cores()})
+    found = []
+    for precision, count in itertools.product(_PRECISIONS, counts):
+        found.append(Setting(precision, count, False))
+        if threads.runner_of(count).count > 1:
+            found.append(Setting(precision, count, True))
+    return found
+
+
+def _rows_of(name: str, documents: int, turns: int) -> list[Row]:
+    session = Session(dataset(name, documents), resolve_encoder(MODEL), "cpu", MAX_LENGTH)
+    chosen = CoreShare("cpu", None).share_cores()
+    auto = Setting(session.choice("auto").precision, chosen, threads.runner_of(chosen).count > 1)
+    print(f"{name}: auto chose {auto}: {session.choice('auto').reason}", file=sys.stderr)
+    by_hand = settings()
+    figures: dict[Setting, list[float]] = {setting: [] for setting in by_hand}
+    ours: list[float] = []
+    for turn in range(turns + 1):
+        for setting in by_hand:
+            speed = _speed(session, setting)
+            if turn:  # the first is there to warm up
+                figures[setting].append(speed)
+        speed = _speed(session, auto, wish="auto")
+        if turn:
+            ours.append(speed)
+            print(f"{name}: turn {turn}: auto {speed:.1f} documents/s", file=sys.stderr)
+    lengths = session.tokens("train", MAX_LENGTH).lengths
+    group = (
+        f"auto: {name}, {documents:,} documents of {lengths.mean():.0f} tokens, MiniLM, batch {BATCH}, right after a "
+        f"minute of full load: chose {auto}"
+    )
+    ranked = sorted(by_hand, key=lambda setting: -statistics.median(figures[setting]))
+    return [
+        Row(group, "auto", "documents/s", ours, str(setting), figures[setting], "≥ 0.95" if not place else "")
+        for place, setting in enumerate(ranked)
+    ]
+
+
+def _speed(session: Session, setting: Setting, wish: str | None = None) -> float:
+    torch.set_num_threads(setting.threads)
+    with _chunks(setting.side_by_side):
+        run = session.run(
+            FinetuneConfig(
+                epochs=1, batch_size=BATCH, max_length=MAX_LENGTH, precision=wish or setting.precision
+            )
+        )
+        return _train_only(run)
+
+
+def _train_only(run: Finetune) -> float:
+    """Documents a second of one epoch of training, without the evaluation behind it."""
+    run.encoder.reset()
+    return run._train_epoch(1)["train_docs_per_second"]
+
+
+@contextmanager
+def _chunks(side_by_side: bool) -> Iterator[None]:
+    """One chunk at a time, unless side by side."""
+    before = threads.runner_for
+    if not side_by_side:
+        for module in (gradients, embedding):
+            module.runner_for = lambda encoder, limit: threads.InTurn()  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        for module in (gradients, embedding):
+            module.runner_for = before  # type: ignore[attr-defined]
+
+
+def _be_busy(seconds: float) -> None:
+    """Every core busy for so long, by processes that then end."""
+    started = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(usable_cores())]
+    time.sleep(seconds)
+    for process in started:
+        process.kill()
+        process.wait()
