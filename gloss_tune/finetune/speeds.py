@@ -40,7 +40,7 @@ _TURNS = 4
 # by a first look at few tokens, and by each turn: a precision so much slower than the best is not timed any further
 _HOPELESS, _BEATEN = 5.0, 1.6
 # a machine that others use gives other figures each time
-_ROUNDS_IF_BUSY = 3
+_ROUNDS_IF_BUSY = 2
 _STRANGERS = 0.5
 _ENVIRONMENT = (
     "ATEN_CPU_CAPABILITY",

@@ -71,18 +71,21 @@ def settings() -> list[Setting]:
 
 def _rows_of(name: str, documents: int, turns: int) -> list[Row]:
     session = Session(dataset(name, documents), resolve_encoder(MODEL), "cpu", MAX_LENGTH)
-    chosen = CoreShare("cpu", None).share_cores()
-    auto = Setting(session.choice("auto").precision, chosen, threads.runner_of(chosen).count > 1)
-    print(f"{name}: auto chose {auto}: {session.choice('auto').reason}", file=sys.stderr)
+    cores = CoreShare("cpu", None)
+    chosen = cores.share_cores()
+    choice = session.choice("auto")
+    auto = Setting(choice.precision, chosen, threads.runner_of(chosen).count > 1)
+    print(f"{name}: auto chose {auto}: {choice.reason}", file=sys.stderr)
     by_hand = settings()
     figures: dict[Setting, list[float]] = {setting: [] for setting in by_hand}
     ours: list[float] = []
-    _speed(session, auto, wish="auto")  # warm-up: tokens, allocator, kernels
+    _by_itself(session, cores)  # warm-up: tokens, allocator, kernels
     for turn in range(turns):
         for setting in by_hand:
             figures[setting].append(_speed(session, setting))
-        ours.append(_speed(session, auto, wish="auto"))
-        print(f"{name}: turn {turn + 1}: auto {ours[-1]:.1f} documents/s", file=sys.stderr)
+        ours.append(_by_itself(session, cores))
+        used = torch.get_num_threads()
+        print(f"{name}: turn {turn + 1}: auto {ours[-1]:.1f} documents/s, {used} threads", file=sys.stderr)
     lengths = session.tokens("train", MAX_LENGTH).lengths
     group = (
         f"auto: {name}, {documents:,} documents of {lengths.mean():.0f} tokens, MiniLM, batch {BATCH}, right after a "
@@ -95,15 +98,24 @@ def _rows_of(name: str, documents: int, turns: int) -> list[Row]:
     ]
 
 
-def _speed(session: Session, setting: Setting, wish: str | None = None) -> float:
+def _speed(session: Session, setting: Setting) -> float:
     torch.set_num_threads(setting.threads)
     with _chunks(setting.side_by_side):
-        run = session.run(
-            FinetuneConfig(
-                epochs=1, batch_size=BATCH, max_length=MAX_LENGTH, precision=wish or setting.precision
-            )
-        )
-        return _train_only(run)
+        return _train_only(session.run(_config(setting.precision)))
+
+
+def _by_itself(session: Session, cores: CoreShare) -> float:
+    """As a worker does, which looks at the machine again between its steps."""
+    torch.set_num_threads(cores.share_cores())
+
+    def on_step() -> None:
+        cores.share_cores()
+
+    return _train_only(session.run(_config("auto"), on_step))
+
+
+def _config(precision: str) -> FinetuneConfig:
+    return FinetuneConfig(epochs=1, batch_size=BATCH, max_length=MAX_LENGTH, precision=precision)
 
 
 def _train_only(run: Finetune) -> float:
