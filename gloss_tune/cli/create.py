@@ -30,7 +30,8 @@ def create(
     data_dir: DataDir = None,
     force: Force = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the resolved specification; write nothing.")
+        bool,
+        typer.Option("--dry-run", help="Read the data and print the resolved specification; write nothing."),
     ] = False,
     format: OutputFormat = Format.table,
 ) -> None:
@@ -39,15 +40,13 @@ def create(
     Example: gloss-tune create --dataset mr --trials 20
     """
     from gloss_tune.study.create import create as create_study
+    from gloss_tune.study.create import resolve_data
     from gloss_tune.study.inputs import portable
 
     resolved = options.resolve()
     if dry_run:
-        emit(
-            to_json(portable(resolved).to_dict())
-            if format is Format.json
-            else _to_toml(portable(resolved).to_dict())
-        )
+        resolved, _ = resolve_data(portable(resolved), data_dir, download=False)
+        emit(to_json(resolved.to_dict()) if format is Format.json else _to_toml(resolved.to_dict()))
         return
     created = create_study(resolved, storage, study, data_dir=data_dir)
     opened = created.study

@@ -52,12 +52,47 @@ def list_datasets(data_dir: DataDir = None, format: OutputFormat = Format.table)
 
 
 @datasets.command()
-def show(name: Name, data_dir: DataDir = None, format: OutputFormat = Format.table) -> None:
-    """Show a data set's fingerprint, sizes and class balance.
+def show(
+    name: Name,
+    text_column: Annotated[
+        str, typer.Option("--text-column", metavar="NAME", help="Column of the texts in your own files.")
+    ] = "text",
+    label_column: Annotated[
+        str, typer.Option("--label-column", metavar="NAME", help="Column of the labels there.")
+    ] = "label",
+    separator: Annotated[
+        str | None, typer.Option("--separator", metavar="CHARACTER", help="Between the fields of a CSV.")
+    ] = None,
+    no_header: Annotated[
+        bool,
+        typer.Option("--no-header", help="The first line of CSV or TSV is a record and names no columns."),
+    ] = False,
+    encoding: Annotated[
+        str | None, typer.Option("--encoding", metavar="NAME", help="Encoding of the files, such as cp1252.")
+    ] = None,
+    seed: Annotated[
+        int, typer.Option("--seed", metavar="N", help="Of the tenth of train held out as val.")
+    ] = 0,
+    data_dir: DataDir = None,
+    format: OutputFormat = Format.table,
+) -> None:
+    """Show a data set's fingerprint, sizes and class balance, and what may be wrong with it.
 
-    Example: gloss-tune datasets show stdlib
+    Example: gloss-tune datasets show reviews.tsv --text-column review --label-column stars
     """
-    _show(name, data_dir, format, download=False)
+    from gloss_tune.data import Layout
+
+    layout = Layout(encoding=encoding, separator=separator, header=not no_header)
+    _show(
+        name,
+        data_dir,
+        format,
+        download=False,
+        text_column=text_column,
+        label_column=label_column,
+        layout=layout,
+        seed=seed,
+    )
 
 
 @datasets.command()
@@ -69,19 +104,21 @@ def fetch(name: Name, data_dir: DataDir = None, format: OutputFormat = Format.ta
     _show(name, data_dir, format, download=True)
 
 
-def _show(name: str, data_dir: Any, format: Format, *, download: bool) -> None:
+def _show(name: str, data_dir: Any, format: Format, **how: Any) -> None:
     import numpy as np
 
     from gloss_tune.data import load_dataset
+    from gloss_tune.data.account import account, doubts
     from gloss_tune.logging import logger
 
-    dataset = load_dataset(name, data_dir=data_dir, download=download)
+    dataset = load_dataset(name, data_dir=data_dir, **how)
     splits = {"train": dataset.train, "val": dataset.val, "test": dataset.test}
     balance = {
         split: np.bincount(part.labels, minlength=len(dataset.classes)).tolist()
         for split, part in splits.items()
         if part is not None
     }
+    own = bool(dataset.reading.columns) and not dataset.reading.known
     words = float(np.mean([len(text.split()) for text in dataset.train.texts]))
     shown: dict[str, Any] = {
         "name": dataset.name,
@@ -93,14 +130,15 @@ def _show(name: str, data_dir: Any, format: Format, *, download: bool) -> None:
             label: {split: counts[index] for split, counts in balance.items()}
             for index, label in enumerate(dataset.classes)
         },
-        "warnings": list(dataset.warnings),
+        "columns": list(dataset.reading.columns),
+        "val": "held out of train" if dataset.reading.held_out else dataset.reading.files.get("val"),
+        "warnings": [*dataset.warnings, *(doubts(dataset) if own else ())],
     }
     if format is Format.json:
         emit(to_json(shown))
         return
-    sizes = ", ".join(f"{size} {split}" for split, size in shown["sizes"].items() if size is not None)
-    emit(f"{dataset.name}: {sizes}; {len(dataset.classes)} classes; {words:.0f} words a document")
+    emit(f"{dataset.name}: {account(dataset)}; {words:.0f} words a document")
     emit(f"from {dataset.source}, fingerprint {dataset.fingerprint}\n")
     print_table(["class", *balance], ([label, *row.values()] for label, row in shown["classes"].items()))
-    for warning in dataset.warnings:
+    for warning in shown["warnings"]:
         logger.warning("%s", warning)

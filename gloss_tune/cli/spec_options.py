@@ -103,11 +103,39 @@ class SpecOptions:
             help="Train on a seeded stratified sample; val and test stay whole.",
         ),
     ] = None
+    max_val_docs: Annotated[
+        int | None,
+        typer.Option(
+            "--max-val-docs",
+            metavar="N",
+            help="Judge trials by a seeded stratified sample of val; by default 5000 of what is held out of train, and "
+            "all of a val that is given.",
+        ),
+    ] = None
     text_column: Annotated[
-        str | None, typer.Option("--text-column", metavar="NAME", help="Column of the texts.")
+        str | None,
+        typer.Option(
+            "--text-column", metavar="NAME", help="Column of the texts; title,body joins those of two."
+        ),
     ] = None
     label_column: Annotated[
         str | None, typer.Option("--label-column", metavar="NAME", help="Column of the labels.")
+    ] = None
+    separator: Annotated[
+        str | None,
+        typer.Option(
+            "--separator", metavar="CHARACTER", help="Between the fields of a CSV, such as ';' or tab."
+        ),
+    ] = None
+    no_header: Annotated[
+        bool,
+        typer.Option("--no-header", help="The first line of CSV or TSV is a record and names no columns."),
+    ] = False
+    encoding: Annotated[
+        str | None,
+        typer.Option(
+            "--encoding", metavar="NAME", help="Encoding of the files, such as cp1252; by default UTF-8."
+        ),
     ] = None
     rehearse: Annotated[
         bool, typer.Option("--rehearse", help="Simulate the trials: train nothing, to try out a set-up.")

@@ -5,13 +5,15 @@ from gloss_tune.data.cache import cache_dir
 from gloss_tune.data.dataset import Split, TextDataset, tidy
 from gloss_tune.data.download import fetch, locate
 from gloss_tune.data.loading import load_dataset
+from gloss_tune.data.records import Layout
 from gloss_tune.data.registry import DATASETS, DatasetInfo
-from gloss_tune.data.splits import subsample
+from gloss_tune.data.splits import subsample, subsample_val
 from gloss_tune.data.tokens import TokenizedSplit, tokenize_split, tokenize_texts
 
 __all__ = [
     "DATASETS",
     "DatasetInfo",
+    "Layout",
     "Split",
     "TextDataset",
     "TokenizedSplit",
@@ -22,6 +24,7 @@ __all__ = [
     "load_dataset",
     "locate",
     "subsample",
+    "subsample_val",
     "tidy",
     "tokenize_split",
     "tokenize_texts",

@@ -45,7 +45,7 @@ class LoadedEncoder:
 
 def check_data(opened: OpenStudy, data_dir: Path | None) -> Finding[TextDataset]:
     """Whether the study's data set is here; nothing is downloaded."""
-    dataset = study_dataset(opened.spec, data_dir, download=False)
+    dataset = study_dataset(opened.spec, data_dir, download=False, made_with=opened.dataset)
     if others := differences(dict(opened.dataset), describe(dataset), "dataset."):
         return Finding("; ".join(others), "failed", "give this machine the study's own data (--data-dir)")
     return Finding(

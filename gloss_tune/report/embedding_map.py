@@ -65,7 +65,8 @@ def embed_before_and_after(
     from gloss_tune.finetune.embedding import embed_split
     from gloss_tune.finetune.precision import autocast
 
-    dataset, encoder = study_dataset(opened.spec, data_dir), study_encoder(opened.spec, opened.encoder)
+    dataset = study_dataset(opened.spec, data_dir, made_with=opened.dataset)
+    encoder = study_encoder(opened.spec, opened.encoder)
     check_same_inputs(opened, dataset, encoder)
     chosen = pick_device(device)
     CoreShare(chosen, None).share_cores()

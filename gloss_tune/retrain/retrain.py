@@ -204,7 +204,8 @@ def _data(
 ) -> tuple[TextDataset, dict[str, Any]]:
     """The study's data set as it is trained on here, and what the model's description says of it."""
     spec = opened.spec
-    whole = study_dataset(spec.model_copy(update={"max_train_docs": None}), options.data_dir)
+    of_all = spec.model_copy(update={"max_train_docs": None})
+    whole = study_dataset(of_all, options.data_dir, made_with=opened.dataset)
     studied = whole if spec.max_train_docs is None else subsample(whole, spec.max_train_docs, spec.seed)
     check_same_inputs(opened, studied, encoder)
     limit = options.max_train_docs

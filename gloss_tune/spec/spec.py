@@ -35,7 +35,11 @@ class StudySpec(BaseModel):
     dataset: str = Field(min_length=1)
     text_column: str = Field("text", min_length=1)
     label_column: str = Field("label", min_length=1)
+    separator: str | None = None
+    no_header: bool = False
+    encoding: str | None = None
     max_train_docs: int | None = Field(None, ge=2, le=_LARGEST)
+    max_val_docs: int | None = Field(None, ge=2, le=_LARGEST)
     model: str = Field(DEFAULT_MODEL, min_length=1)
     loss: Literal["gloss", "ce", "scl", "triplet", "cosine"] = "gloss"
     mode: Literal["integrated", "standalone"] = "integrated"
@@ -88,6 +92,12 @@ class StudySpec(BaseModel):
     def longest_documents(self) -> int:
         """The highest ``max_length`` that a trial may have, in tokens."""
         return self._highest("max_length")
+
+    def lowest(self, name: str) -> int:
+        """The lowest value of a hyperparameter that a trial may have."""
+        if name in self.space:
+            return int(min(self.space[name].bounds()))
+        return int(self.train[name])
 
     def _highest(self, name: str) -> int:
         return int(self.space[name].highest() if name in self.space else self.train[name])

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gloss_tune.data import DATASETS, TextDataset
+from gloss_tune.data import DATASETS, TextDataset, subsample
 from gloss_tune.errors import DataError, StudyMismatchError
 from gloss_tune.logging import logger
 from gloss_tune.queue.budget import create_study
 from gloss_tune.spec.spec import StudySpec, default_study_name
 from gloss_tune.storage.connect import open_storage
 from gloss_tune.storage.url import parse_storage_url
+from gloss_tune.study.account import say_what_was_read, with_val_sample
 from gloss_tune.study.encoder import describe_encoder, encoder_like, study_encoder, try_encoder
 from gloss_tune.study.first_trials import first_params
 from gloss_tune.study.inputs import describe, differences, portable, study_dataset
@@ -49,10 +50,12 @@ def create(spec: StudySpec, url: str, name: str | None = None, *, data_dir: Path
         InputError: if data set, encoder, name or storage is wrong; nothing was written.
         StudyMismatchError: if a study of that name has another specification, data set or encoder.
     """
-    spec = portable(spec)
+    asked = portable(spec)
+    spec = asked
     name = check_name(name or default_study_name(spec))
     parse_storage_url(url)
-    dataset, described = _resolve_dataset(spec, data_dir)
+    spec, dataset = resolve_data(asked, data_dir)
+    described = {"name": spec.dataset, **_NO_DATA} if dataset is None else describe(dataset)
     encoder = None if spec.rehearse else study_encoder(spec)
     described_encoder = (
         {"name": spec.model, "fingerprint": None} if encoder is None else describe_encoder(encoder)
@@ -72,21 +75,48 @@ def create(spec: StudySpec, url: str, name: str | None = None, *, data_dir: Path
     if not is_new:
         if encoder is not None:
             described_encoder = encoder_like(opened.encoder, encoder)
+        spec, described = _as_it_was_made(opened, asked, spec, described, data_dir)
         _check_same(opened, spec, described, described_encoder)
     return Created(opened, is_new)
 
 
-def _resolve_dataset(spec: StudySpec, data_dir: Path | None) -> tuple[TextDataset | None, dict[str, Any]]:
+def resolve_data(
+    spec: StudySpec, data_dir: Path | None, *, download: bool = True
+) -> tuple[StudySpec, TextDataset | None]:
+    """Read the data and say what was read; the specification with what depends on them, such as ``max_val_docs``.
+
+    Args:
+        spec: of the study.
+        data_dir: folder of ``NAME/{train,val,test}.csv``.
+        download: whether a published data set may be downloaded; where it may not and is not here, there is None.
+
+    Raises:
+        DataError: the data cannot be read, or no trial can be judged by them.
+    """
+    download = download and not spec.rehearse
     try:
-        dataset = study_dataset(spec, data_dir, download=not spec.rehearse)
+        whole = study_dataset(spec.model_copy(update={"max_train_docs": None}), data_dir, download=download)
     except DataError:
-        if not (spec.rehearse and spec.dataset in DATASETS):
+        if download or spec.dataset not in DATASETS:
             raise
-        logger.info("Data set %r is not on this machine; a rehearsal needs none and goes on.", spec.dataset)
-        return None, {"name": spec.dataset, **_NO_DATA}
-    for warning in dataset.warnings:
-        logger.warning("Data set %s: %s", dataset.name, warning)
-    return dataset, describe(dataset)
+        logger.info("Data set %r is not on this machine, and is not needed yet.", spec.dataset)
+        return spec, None
+    dataset = whole if spec.max_train_docs is None else subsample(whole, spec.max_train_docs, spec.seed)
+    spec, dataset = with_val_sample(spec, dataset)
+    say_what_was_read(spec, dataset, len(whole.classes))
+    return spec, dataset
+
+
+def _as_it_was_made(
+    opened: OpenStudy, asked: StudySpec, spec: StudySpec, described: dict[str, Any], data_dir: Path | None
+) -> tuple[StudySpec, dict[str, Any]]:
+    """What is asked for of a study that is there already, by the rules and defaults that held when it was made."""
+    if asked.max_val_docs is None:
+        spec = spec.model_copy(update={"max_val_docs": opened.spec.max_val_docs})
+    stored = opened.dataset
+    if described["fingerprint"] is None or described == stored or stored["fingerprint"] is None:
+        return spec, described
+    return spec, describe(study_dataset(spec, data_dir, made_with=stored))
 
 
 def _check_same(

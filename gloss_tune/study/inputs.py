@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gloss_tune.data import DATASETS, TextDataset, load_dataset, subsample
+from gloss_tune.data import DATASETS, Layout, TextDataset, load_dataset, subsample, subsample_val
 from gloss_tune.encoder import ResolvedEncoder
-from gloss_tune.errors import StudyMismatchError
+from gloss_tune.errors import DataError, StudyMismatchError
 from gloss_tune.spec.spec import StudySpec
 from gloss_tune.study.encoder import encoder_like
 from gloss_tune.study.study import OpenStudy
@@ -43,22 +44,53 @@ def portable(spec: StudySpec) -> StudySpec:
     return spec.model_copy(update=found)
 
 
-def study_dataset(spec: StudySpec, data_dir: Path | None, *, download: bool = True) -> TextDataset:
-    """The data set of a study, with its training documents sampled if the study says so."""
+def study_dataset(
+    spec: StudySpec,
+    data_dir: Path | None,
+    *,
+    download: bool = True,
+    made_with: Mapping[str, Any] | None = None,
+) -> TextDataset:
+    """The data set of a study, sampled where the study says so.
+
+    Args:
+        spec: of the study.
+        data_dir: folder of ``NAME/{train,val,test}.csv``.
+        download: whether a published data set may be downloaded.
+        made_with: what the study remembers of its data, if it is made already. Only then is a file that is not at its
+            place looked for in ``data_dir``, as on another machine, and are the rules of release 0.1 tried where
+            today's give other data: whoever passes it compares fingerprints.
+    """
     source = spec.dataset
-    if source not in DATASETS and not Path(source).exists() and data_dir is not None:
-        source = str(data_dir / Path(source).name)  # the same folder under another root, on another machine
-    dataset = load_dataset(
+    moved = made_with is not None and source not in DATASETS and not Path(source).exists()
+    if moved and data_dir is not None and (there := data_dir / Path(source).name).exists():
+        source = str(there)
+    dataset = _load(spec, source, data_dir, download=download)
+    wanted = None if made_with is None else made_with.get("fingerprint")
+    if wanted not in (None, dataset.fingerprint) and not dataset.reading.known:
+        with contextlib.suppress(DataError):
+            before = _load(spec, source, data_dir, download=download, as_before=True)
+            dataset = before if before.fingerprint == wanted else dataset
+    if spec.max_train_docs is not None:
+        dataset = subsample(dataset, spec.max_train_docs, spec.seed)
+    if spec.max_val_docs is not None:
+        dataset = subsample_val(dataset, spec.max_val_docs, spec.seed)
+    return dataset
+
+
+def _load(
+    spec: StudySpec, source: str, data_dir: Path | None, *, download: bool, as_before: bool = False
+) -> TextDataset:
+    return load_dataset(
         source,
         data_dir=data_dir,
         text_column=spec.text_column,
         label_column=spec.label_column,
+        layout=Layout(encoding=spec.encoding, separator=spec.separator, header=not spec.no_header),
         seed=spec.seed,
         download=download,
+        as_before=as_before,
     )
-    if spec.max_train_docs is not None:
-        dataset = subsample(dataset, spec.max_train_docs, spec.seed)
-    return dataset
 
 
 def describe(dataset: TextDataset) -> dict[str, Any]:

@@ -144,7 +144,7 @@ class RealRuns:
     def __init__(self, opened: OpenStudy, options: WorkerOptions) -> None:
         self.device = pick_device(options.device)
         self._cores = CoreShare(self.device, options.threads)
-        dataset = study_dataset(opened.spec, options.data_dir)
+        dataset = study_dataset(opened.spec, options.data_dir, made_with=opened.dataset)
         encoder = study_encoder(opened.spec, opened.encoder)
         check_same_inputs(opened, dataset, encoder)
         self._opened = opened

@@ -298,7 +298,7 @@ def test_other_data_and_other_weights_are_refused(
     opened: OpenStudy, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = load_dataset(str(write_data(tmp_path / "words", {"train": N_TRAIN, "val": 23, "test": N_TEST})))
-    monkeypatch.setattr(retrain_module, "study_dataset", lambda spec, data_dir: other)
+    monkeypatch.setattr(retrain_module, "study_dataset", lambda spec, data_dir, **_: other)
     with pytest.raises(StudyMismatchError, match=r"dataset\.fingerprint"):
         run(opened, tmp_path / "model")
 
