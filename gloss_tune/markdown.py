@@ -5,10 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from gloss_tune.wording import NOTHING, short
+
+# an underscore within a word is one
+_MARKUP = re.compile(r"([\\`*{}\[\]<>#|~!&$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9]))")
+
 
 def escaped(text: str) -> str:
     """Text that Markdown shows as it is, also in a table's cell."""
-    return re.sub(r"([\\`*_{}\[\]<>#|~!&$])", r"\\\1", " ".join(text.split()))
+    return _MARKUP.sub(r"\\\1", " ".join(text.split()))
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]], right: Sequence[int] = ()) -> str:
@@ -25,14 +30,4 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]], right: Sequen
 
 
 def _cell(cell: object) -> str:
-    return "–" if cell is None else escaped(short(cell))
-
-
-def short(value: object) -> str:
-    """A number in four digits, everything else as it is."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def exact(value: float | None) -> str:
-    """Four decimals, as metrics are told: their differences lie in the third."""
-    return "–" if value is None else f"{value:.4f}"
+    return NOTHING if cell is None else escaped(short(cell))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+#: Stands where there is no value.
+NOTHING = "–"
 
 
 def size(number: float) -> str:
@@ -44,3 +47,20 @@ def listed(places: Sequence[int], noun: str, most: int = 10) -> str:
     if len(places) > most:
         shown += f", … ({len(places):,} in all)"
     return f"{noun}{'s' if len(places) > 1 else ''} {shown}"
+
+
+def short(value: object) -> str:
+    """A number in four significant digits, everything else as it is; a dash for None."""
+    if value is None:
+        return NOTHING
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def exact(value: float | None) -> str:
+    """Four decimals, as metrics are told: their differences lie in the third; a dash for None."""
+    return NOTHING if value is None else f"{value:.4f}"
+
+
+def settings(values: Mapping[str, object]) -> str:
+    """Such as ``temperature=0.1, epochs=3``; empty without any."""
+    return ", ".join(f"{name}={short(value)}" for name, value in values.items())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,7 +23,8 @@ from gloss_tune.cli.options import (
     to_json,
 )
 from gloss_tune.cli.tables import print_table
-from gloss_tune.wording import duration
+from gloss_tune.markdown import table
+from gloss_tune.wording import duration, exact
 
 
 class CompareFormat(str, Enum):
@@ -114,20 +115,15 @@ def _cells(group: Mapping[str, Any]) -> tuple[list[str], list[list[str | None]]]
     for row in group["studies"]:
         cells = [
             row["study"], row["loss"], f"{row['trials']} of {row['budget']}", duration(row["seconds"]),
-            _exact(row["search_value"]),
+            exact(row["search_value"]),
         ]  # fmt: skip
         for kind in kinds:
             own = row[kind]
-            mean = None if own["mean"] is None else f"{_exact(own['mean'])} ± {_exact(own['sd']) or '–'}"
+            mean = None if own["mean"] is None else f"{exact(own['mean'])} ± {exact(own['sd'])}"
             difference = None if own["difference"] is None else f"{own['difference']:+.4f}"
             cells += [mean or "not confirmed", str(own["n"]), difference, _p(own["p_value"])]
         rows.append(cells)
     return columns, rows
-
-
-def _exact(value: float | None) -> str | None:
-    """Four decimals, as metrics are told: their differences lie in the third."""
-    return None if value is None else f"{value:.4f}"
 
 
 def _p(value: float | None) -> str | None:
@@ -136,10 +132,8 @@ def _p(value: float | None) -> str | None:
 
 def _as_markdown(group: Mapping[str, Any]) -> str:
     columns, rows = _cells(group)
-    lines: list[Sequence[str | None]] = [columns, ["---"] * len(columns), *rows]
-    table = "\n".join(f"| {' | '.join(cell or '–' for cell in line)} |" for line in lines)
     notes = [*group["verdicts"], *(f"Not alike: {line}." for line in group["unequal"])]
-    return f"**{_title(group)}**\n\n{table}\n\n" + "\n".join(f"- {note}" for note in notes)
+    return f"**{_title(group)}**\n\n{table(columns, rows)}\n\n" + "\n".join(f"- {note}" for note in notes)
 
 
 def _as_csv(compared: Mapping[str, Any]) -> str:

@@ -20,9 +20,9 @@ from gloss_tune.cli.options import (
     emit,
     to_json,
 )
-from gloss_tune.cli.tables import print_table, shown
+from gloss_tune.cli.tables import print_table
 from gloss_tune.cli.worker_options import Devices, Grace, PerDevice, Track, Workers
-from gloss_tune.wording import count
+from gloss_tune.wording import count, exact
 
 if TYPE_CHECKING:
     from gloss_tune.confirm.confirmation import Confirmation
@@ -139,14 +139,14 @@ def _print(ranked: dict[str, Any]) -> None:
     rows = [
         [
             row["number"],
-            _exact(row["mean"]),
-            _exact(row["sd"]),
+            exact(row["mean"]),
+            exact(row["sd"]),
             row["n"],
             row["failed"] or None,
-            _exact(row["difference"]),
-            None if row["interval"] is None else " to ".join(_exact(end) for end in row["interval"]),
+            exact(row["difference"]),
+            None if row["interval"] is None else " to ".join(exact(end) for end in row["interval"]),
             None if row["p_value"] is None else f"{row['p_value']:.2g}",
-            _exact(row["search_value"]),
+            exact(row["search_value"]),
             *(row["params"].get(name) for name in names),
         ]
         for row in ranked["candidates"]
@@ -155,11 +155,6 @@ def _print(ranked: dict[str, Any]) -> None:
         columns, rows, title=f"{ranked['confirmation']}: {ranked['metric']} on the validation documents"
     )
     emit(f"\n{ranked['verdict']}")
-
-
-def _exact(value: float | None) -> str:
-    """Four decimals, as metrics are told: their differences lie in the third."""
-    return shown(None) if value is None else f"{value:.4f}"
 
 
 def _say(text: str) -> None:

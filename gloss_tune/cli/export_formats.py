@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from gloss_tune.cli.options import to_json
+from gloss_tune.spec.layers import to_toml
 
 
 class ExportFormat(str, Enum):
@@ -33,9 +34,7 @@ def render(exported: dict[str, Any], format: ExportFormat) -> str:
     if format is ExportFormat.json:
         return to_json(exported)
     if format is ExportFormat.toml:
-        import tomli_w
-
-        return tomli_w.dumps(_without_none(exported))
+        return to_toml(exported)
     if format is ExportFormat.yaml:
         import yaml
 
@@ -45,10 +44,3 @@ def render(exported: dict[str, Any], format: ExportFormat) -> str:
     words += [f"--metric={exported['metric']}", f"--seed={exported['seed']}", "--trials=1"]
     words += [f"--set=train.{name}={value}" for name, value in params.items()]
     return shlex.join(words)
-
-
-def _without_none(data: Any) -> Any:
-    """TOML has no null: such keys are left out."""
-    if isinstance(data, dict):
-        return {key: _without_none(value) for key, value in data.items() if value is not None}
-    return data

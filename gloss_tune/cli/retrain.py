@@ -19,7 +19,8 @@ from gloss_tune.cli.options import (
     emit,
     to_json,
 )
-from gloss_tune.cli.tables import print_table, shown
+from gloss_tune.cli.tables import print_table
+from gloss_tune.wording import exact
 
 _WIDEST_MATRIX = 20
 
@@ -100,19 +101,19 @@ def _print(result: dict[str, Any]) -> None:
     if dataset["n_train"] != dataset["n_train_of"]:
         trained += f" of {dataset['n_train_of']:,}"
     columns = ["seed", "epoch", result["metric"]]
-    rows = [[r["seed"], r["epoch"], _exact(r["value"])] for r in result["seeds"]]
+    rows = [[r["seed"], r["epoch"], exact(r["value"])] for r in result["seeds"]]
     spreads = [over["val"][result["metric"]]]
     if result["test"] is not None:
         names = list(result["test"])
         columns += [f"test_{name}" for name in names]
         for row, seed in zip(rows, result["seeds"], strict=True):
-            row += [_exact(seed["test"][name]) for name in names]
+            row += [exact(seed["test"][name]) for name in names]
         spreads += [over["test"][name] for name in names]
     if over["n"] > 1:
         columns.append("written")
         for row, seed in zip(rows, result["seeds"], strict=True):
             row.append("yes" if seed["saved"] else "")
-        rows.append(["mean ± sd", None, *(f"{_exact(s['mean'])} ± {_exact(s['sd'])}" for s in spreads), ""])
+        rows.append(["mean ± sd", None, *(f"{exact(s['mean'])} ± {exact(s['sd'])}" for s in spreads), ""])
     title = (
         f"Trial {result['trial']} of study {result['study']}, trained on {trained} documents of "
         f"{dataset['name']}, tested on {dataset['n_test']:,}"
@@ -124,7 +125,7 @@ def _print(result: dict[str, Any]) -> None:
     print_table(
         ["class", "precision", "recall", "f1", "documents"],
         [
-            [row["class"], *(_exact(row[key]) for key in ("precision", "recall", "f1")), row["documents"]]
+            [row["class"], *(exact(row[key]) for key in ("precision", "recall", "f1")), row["documents"]]
             for row in result["per_class"]
         ],
         title="Each class of the test documents",
@@ -137,8 +138,3 @@ def _print(result: dict[str, Any]) -> None:
             [[name, *row] for name, row in zip(classes, result["confusion_matrix"], strict=True)],
             title="Confusion matrix",
         )
-
-
-def _exact(value: float | None) -> str:
-    """Four decimals, as metrics are told: their differences lie in the third."""
-    return shown(None) if value is None else f"{value:.4f}"

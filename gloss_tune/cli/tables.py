@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from gloss_tune.wording import NOTHING, short
+
 _PIPE_WIDTH = 10_000
 
 
@@ -53,10 +55,6 @@ def print_trials(rows: list[dict[str, Any]]) -> None:
 
 def shown(value: Any) -> str:
     """A value in a table: four significant digits, a dash for nothing."""
-    if value is None:
-        return "–"
-    if isinstance(value, float):
-        return f"{value:.4g}"
     if isinstance(value, dict):
-        return ", ".join(f"{key}={shown(item)}" for key, item in value.items()) or "–"
-    return str(value)
+        return ", ".join(f"{key}={shown(item)}" for key, item in value.items()) or NOTHING
+    return short(value)

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from gloss_tune.confirm.confirmation import ranking
-from gloss_tune.confirm.significance import LEVEL, PairedDifference, holm, paired_difference
+from gloss_tune.confirm.significance import (
+    PairedDifference,
+    as_row,
+    holm,
+    is_level,
+    outcome,
+    paired_difference,
+    summary,
+)
 from gloss_tune.errors import InputError
 from gloss_tune.queue.budget import counts
 from gloss_tune.study.results import best_trial
 from gloss_tune.study.status import trial_counts, trials
 from gloss_tune.study.study import OpenStudy
-from gloss_tune.wording import count
 
 # what must be alike for a comparison of losses to be fair, beside the data
 _ALIKE = ("model", "mode", "trials", "max_train_docs", "sampler", "pruner", "seed")
@@ -148,24 +154,10 @@ def _against_first(results: Sequence[Mapping[int, float]]) -> list[dict[str, Any
         )
     tested = [place for place, found in enumerate(differences) if found.p_value is not None]
     corrected = dict(zip(tested, holm([differences[place].p_value or 0.0 for place in tested]), strict=True))
-    rows = []
-    for place, (own, found) in enumerate(zip(results, differences, strict=True)):
-        values = list(own.values())
-        p_value = corrected.get(place)
-        rows.append(
-            {
-                "n": len(values),
-                "mean": statistics.fmean(values) if values else None,
-                "sd": statistics.stdev(values) if len(values) > 1 else None,
-                "pairs": found.n,
-                "difference": found.mean,
-                "interval": None if found.interval is None else list(found.interval),
-                "p_single": found.p_value,
-                "p_value": p_value,
-                "within_noise": None if p_value is None else p_value >= LEVEL,
-            }
-        )
-    return rows
+    return [
+        {**summary(list(own.values())), **as_row(found, corrected.get(place))}
+        for place, (own, found) in enumerate(zip(results, differences, strict=True))
+    ]
 
 
 def _verdicts(rows: Sequence[Mapping[str, Any]], metric: str, kinds: Sequence[str]) -> list[str]:
@@ -184,21 +176,11 @@ def _verdicts(rows: Sequence[Mapping[str, Any]], metric: str, kinds: Sequence[st
                         "with common seeds ('gloss-tune confirm')."
                     )
                 continue
-            sentence = f"{name}: {row['study']} is {_sign(own['difference'])} {reference}"
-            if own["interval"] is not None:
-                low, high = own["interval"]
-                sentence += f" (95 % interval {low:+.4f} to {high:+.4f}, of this pair alone)"
-            if own["p_value"] is None:
-                sentence += ": one seed in common tells nothing about noise"
-            else:
-                outcome = "within noise" if own["within_noise"] else "more than noise"
-                correction = f" corrected for {count(tests, 'comparison')}" if tests > 1 else ""
-                sentence += f": {outcome} (p = {own['p_value']:.2g}{correction}, n = {own['pairs']})"
-            found.append(f"{sentence}.")
+            found.append(f"{name}: {row['study']} is {_place(own)} {reference}{outcome(own, tests)}")
     return found
 
 
-def _sign(difference: float) -> str:
-    if difference == 0:
+def _place(row: Mapping[str, Any]) -> str:
+    if is_level(row):
         return "level with"
-    return f"{abs(difference):.4f} {'above' if difference > 0 else 'below'}"
+    return f"{abs(row['difference']):.4f} {'above' if row['difference'] > 0 else 'below'}"

@@ -10,7 +10,15 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from gloss_tune.confirm.plan import Candidate
-from gloss_tune.confirm.significance import LEVEL, PairedDifference, holm, paired_difference
+from gloss_tune.confirm.significance import (
+    PairedDifference,
+    as_row,
+    holm,
+    is_level,
+    outcome,
+    paired_difference,
+    summary,
+)
 from gloss_tune.wording import count
 
 
@@ -69,9 +77,9 @@ def rank(candidates: Sequence[Candidate], runs: Sequence[Run]) -> dict[str, Any]
                 "number": candidate.number,
                 "search_value": candidate.value,
                 "params": dict(candidate.params),
-                **_summary(list(by_seed[candidate.number].values())),
+                **summary(list(by_seed[candidate.number].values())),
                 "failed": sum(run.state == "fail" for run in own),
-                **_against_winner(differences.get(pair), corrected.get(pair)),
+                **as_row(differences.get(pair, PairedDifference(0)), corrected.get(pair)),
                 "runs": [{key: v for key, v in asdict(run).items() if key != "candidate"} for run in own],
             }
         )
@@ -91,28 +99,6 @@ def _place(candidate: Candidate, by_seed: Mapping[int, Mapping[int, float]]) -> 
 def _difference(first: Mapping[int, float], second: Mapping[int, float]) -> PairedDifference:
     common = [seed for seed in first if seed in second]
     return paired_difference([first[seed] for seed in common], [second[seed] for seed in common])
-
-
-def _summary(values: Sequence[float]) -> dict[str, Any]:
-    return {
-        "n": len(values),
-        "mean": statistics.fmean(values) if values else None,
-        "sd": statistics.stdev(values) if len(values) > 1 else None,
-    }
-
-
-def _against_winner(difference: PairedDifference | None, corrected: float | None) -> dict[str, Any]:
-    if difference is None:  # the winner itself
-        difference = PairedDifference(0)
-    interval = difference.interval
-    return {
-        "pairs": difference.n,
-        "difference": difference.mean,
-        "interval": None if interval is None else list(interval),
-        "p_single": difference.p_value,
-        "p_value": corrected,
-        "within_noise": None if corrected is None else corrected >= LEVEL,
-    }
 
 
 def _verdict(rows: Sequence[Mapping[str, Any]], unfinished: int, runs: int, tests: int) -> str:
@@ -140,16 +126,10 @@ def _comparison(rows: Sequence[Mapping[str, Any]], tests: int) -> str:
     first, other = f"Trial {winner['number']}", f"trial {second['number']}"
     if second["p_value"] is None:
         return f"{first} is first, but has no two seeds in common with {other}: nothing can be told."
-    if not round(second["difference"], 4):
+    if is_level(second):
         lead = f"{first} is level with {other}"
     elif second["difference"] > 0:
         lead = f"{first} is ahead of {other} by {second['difference']:.4f}"
     else:  # possible where runs failed: the means are over other seeds
         lead = f"{first} has the highest mean, but is behind {other} by {-second['difference']:.4f} on common seeds"
-    interval = second["interval"]
-    alone = "" if tests < 2 else ", of this pair alone"
-    within = "" if interval is None else f" (95 % interval {interval[0]:.4f} to {interval[1]:.4f}{alone})"
-    noise = "within noise" if second["within_noise"] else "beyond noise"
-    p_value = "p < 0.0001" if second["p_value"] < 1e-4 else f"p = {second['p_value']:.2g}"
-    corrected = "" if tests < 2 else f" corrected for {tests} comparisons"
-    return f"{lead}{within}: {noise} ({p_value}{corrected}, n = {second['pairs']})."
+    return lead + outcome(second, tests)

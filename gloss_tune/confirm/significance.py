@@ -13,8 +13,11 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+from gloss_tune.wording import count
 
 #: What a p-value must lie below for a difference to count as more than noise.
 LEVEL = 0.05
@@ -79,3 +82,54 @@ def holm(p_values: Sequence[float]) -> list[float]:
         highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[index]))
         corrected[index] = highest
     return corrected
+
+
+def summary(values: Sequence[float]) -> dict[str, Any]:
+    """Of one setting's results: ``n``, ``mean``, ``sd``; None where there are too few."""
+    return {
+        "n": len(values),
+        "mean": statistics.fmean(values) if values else None,
+        "sd": statistics.stdev(values) if len(values) > 1 else None,
+    }
+
+
+def as_row(found: PairedDifference, corrected: float | None) -> dict[str, Any]:
+    """A difference as plain values, fit for JSON.
+
+    Args:
+        found: the difference.
+        corrected: its p-value in the family of comparisons; None where there is none.
+    """
+    return {
+        "pairs": found.n,
+        "difference": found.mean,
+        "interval": None if found.interval is None else list(found.interval),
+        "p_single": found.p_value,
+        "p_value": corrected,
+        "within_noise": None if corrected is None else corrected >= LEVEL,
+    }
+
+
+def is_level(row: Mapping[str, Any]) -> bool:
+    """Whether a difference is none in the decimals that people are told."""
+    return not round(row["difference"], 4)
+
+
+def outcome(row: Mapping[str, Any], tests: int) -> str:
+    """In words what a row of :func:`as_row` proves; follows the two settings' names and their difference.
+
+    Args:
+        row: of a difference; its p-value may be None.
+        tests: how many comparisons the p-value is corrected for.
+    """
+    told = ""
+    if row["interval"] is not None:
+        alone = ", of this pair alone" if tests > 1 else ""
+        low, high = row["interval"]
+        told = f" (95 % interval {low:.4f} to {high:.4f}{alone})"
+    if row["p_value"] is None:
+        return f"{told}: one seed in common tells nothing about noise."
+    noise = "within noise" if row["within_noise"] else "beyond noise"
+    p_value = "p < 0.0001" if row["p_value"] < 1e-4 else f"p = {row['p_value']:.2g}"
+    corrected = f" corrected for {count(tests, 'comparison')}" if tests > 1 else ""
+    return f"{told}: {noise} ({p_value}{corrected}, n = {row['pairs']})."

@@ -132,7 +132,7 @@ def claim(storage: SharedStorage, study_id: int, worker: str) -> Claim | None:
             return None
         # read in a statement of its own: what is read under the row's lock must not be older than the lock
         attempt = number_attribute(session, found.trial_id, "attempts") + 1
-        connection.execute(_BEGIN, {"trial": found.trial_id, "start": datetime.now()})
+        connection.execute(_BEGIN, {"trial": found.trial_id, "start": schema.stored_now()})
         set_attributes(session, found.trial_id, {"attempts": attempt, "worker": worker})
         record_heartbeat(session, found.trial_id)
         taken = Claim(found.trial_id, found.number, attempt)
@@ -251,7 +251,7 @@ def requeue(session: Session, trial_id: int) -> None:
 
 def end(session: Session, trial_id: int, state: TrialState) -> None:
     """Set the state that a trial ended in."""
-    session.connection().execute(_END, {"trial": trial_id, "ended": state, "end": datetime.now()})
+    session.connection().execute(_END, {"trial": trial_id, "ended": state, "end": schema.stored_now()})
 
 
 def record_heartbeat(session: Session, trial_id: int) -> None:

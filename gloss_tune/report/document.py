@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-from gloss_tune.markdown import escaped, exact, short, table
+from gloss_tune.markdown import escaped, table
 from gloss_tune.report.facts import Facts
-from gloss_tune.report.search_charts import busy_share
+from gloss_tune.report.importances import Importances
+from gloss_tune.report.search_charts import MOST_LINES, busy_share
+from gloss_tune.spec.layers import to_toml
 from gloss_tune.spec.ranges import ParameterRange
-from gloss_tune.wording import count, duration
+from gloss_tune.wording import count, duration, exact, short
 
 _LOSSES = {
     "gloss": "G-Loss",
@@ -204,35 +205,40 @@ def _hyperparameters(facts: Facts, pictures: Pictures) -> str:
         return ""
     parts = ["## What the hyperparameters did"]
     parts.append(pictures.shown("importances", "share of the variance that each hyperparameter explains"))
-    if facts.importances:
-        name, share = next(iter(facts.importances.items()))
-        few = (
-            f" With {len(facts.complete)} complete trials this is a rough estimate."
-            if len(facts.complete) < 50
-            else ""
-        )
-        parts.append(
-            f"`{name}` explains {share:.0%} of the differences between complete trials over the searched ranges. A "
-            "hyperparameter without influence here can be fixed, and the trials spent on the others." + few
-        )
+    if facts.importances is not None:
+        parts.append(_importances(facts.importances))
     parts.append(pictures.shown("slices", "value against each hyperparameter, later trials darker"))
     parts.append(
         "One point a trial, later ones darker: where dark points gather, the sampler expected the best."
     )
+    few = f", of the {MOST_LINES} best" if len(facts.complete) > MOST_LINES else ""
     parts.append(
         pictures.shown(
             "parallel", "one line a trial through its hyperparameters to its value, better ones darker"
         )
     )
     parts.append(
-        "One line a complete trial; the dark ones are the best. Lines that bundle show what good settings share."
+        f"One line a complete trial{few}; the dark ones are the best. Lines that bundle show what good settings share."
     )
     return "\n\n".join(parts)
 
 
+def _importances(found: Importances) -> str:
+    name, share = next(iter(found.shares.items()))
+    text = (
+        f"`{name}` explains {share:.0%} of the differences between complete trials over the searched ranges. A "
+        "hyperparameter without influence here can be fixed, and the trials spent on the others."
+    )
+    if found.sampled:
+        text += f" Estimated from {found.trials} of the {found.of:,} complete trials, drawn at random."
+    return text if found.of >= 50 else f"{text} With {found.of} complete trials this is a rough estimate."
+
+
 def _curves(facts: Facts, pictures: Pictures) -> str:
     spec = facts.opened.spec
-    text = f"The `{spec.metric}` of every trial, epoch by epoch."
+    reported = sum(bool(trial.intermediate_values) for trial in facts.trials)
+    whose = "every trial" if reported <= MOST_LINES else f"{MOST_LINES} of {reported:,} trials"
+    text = f"The `{spec.metric}` of {whose}, epoch by epoch."
     if spec.pruner != "none":
         text += f" The {spec.pruner} pruner stopped the pale ones early."
     return "\n\n".join(
@@ -312,8 +318,6 @@ def _failures(facts: Facts) -> str:
 
 
 def _again(facts: Facts) -> str:
-    import tomli_w
-
     opened = facts.opened
     where = f"--storage {shlex.quote(opened.storage.redacted_url)} --study {opened.name}"
     commands = [f"gloss-tune status {where}", f"gloss-tune export {where} --output best.json"]
@@ -326,7 +330,7 @@ def _again(facts: Facts) -> str:
     if opened.dataset.get("fingerprint"):
         encoder = opened.encoder["fingerprint"]
         fingerprints = f" Data set fingerprint `{opened.dataset['fingerprint']}`, encoder `{encoder}`."
-    spec = tomli_w.dumps(_without_none(opened.spec.to_dict()))
+    spec = to_toml(opened.spec.to_dict())
     return "\n\n".join(
         [
             "## To go on, and to do it again",
@@ -336,12 +340,3 @@ def _again(facts: Facts) -> str:
             f"Made with {escaped(versions)}.{fingerprints}",
         ]
     )
-
-
-def _without_none(data: Mapping[str, Any]) -> dict[str, Any]:
-    """TOML has no null: such keys are left out."""
-    return {
-        key: _without_none(value) if isinstance(value, Mapping) else value
-        for key, value in data.items()
-        if value is not None
-    }

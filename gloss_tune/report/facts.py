@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import statistics
-import warnings
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from gloss_tune.confirm.confirmation import confirmation_of, ranking
 from gloss_tune.confirm.export import export
 from gloss_tune.errors import GlossTuneError
+from gloss_tune.report.importances import Importances, importances
 from gloss_tune.spec.ranges import ParameterRange, Value
 from gloss_tune.storage.retry import retried
 from gloss_tune.storage.shared_storage import SharedStorage
@@ -23,8 +23,6 @@ from gloss_tune.study.precision import unlike
 from gloss_tune.study.status import trial_counts
 from gloss_tune.study.study import OpenStudy
 
-# importances of fewer trials are mostly noise, and Optuna needs two
-_FEWEST_FOR_IMPORTANCE = 8
 # a value this near to the end of its range, as a part of it, is at the edge
 _EDGE = 0.05
 
@@ -76,8 +74,7 @@ class Facts:
         counts: as ``status`` gives them.
         best: what ``export`` gives; None while no trial is complete.
         ranking: of its confirmation; None without one.
-        importances: of the searched hyperparameters, summing to 1, most important first; None where there are too
-            few trials to tell.
+        importances: of the searched hyperparameters; None where there are too few trials to tell.
         at_edge: hyperparameters that the best trial has at an end of their range, with ``low`` or ``high``.
         cost: what it took.
         workers: by the trials that they finished, most first.
@@ -90,7 +87,7 @@ class Facts:
     counts: Mapping[str, int]
     best: Mapping[str, Any] | None
     ranking: Mapping[str, Any] | None
-    importances: Mapping[str, float] | None
+    importances: Importances | None
     at_edge: Mapping[str, str]
     cost: Cost
     workers: Sequence[WorkerShare]
@@ -128,7 +125,7 @@ def gather(opened: OpenStudy) -> Facts:
         counts=counts,
         best=best,
         ranking=None if confirmation is None else ranking(opened),
-        importances=_importances(opened, trials),
+        importances=importances(trials, [searched.name for searched in opened.spec.ranges]),
         at_edge={} if best is None else _at_edge(opened.spec.ranges, best["best"]["params"]),
         cost=_cost(opened, trials),
         workers=_workers(trials),
@@ -150,25 +147,6 @@ def _best(opened: OpenStudy) -> dict[str, Any] | None:
         if error.exit_code == 2:
             raise
         return None  # no trial is complete yet
-
-
-def _importances(opened: OpenStudy, trials: Sequence[FrozenTrial]) -> dict[str, float] | None:
-    """By fANOVA (Hutter et al. 2014), as Optuna computes it, over the complete trials."""
-    import optuna
-
-    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
-    searched = [searched.name for searched in opened.spec.ranges]
-    varied = [name for name in searched if len({trial.params.get(name) for trial in complete}) > 1]
-    values = {trial.value for trial in complete}
-    if len(complete) < _FEWEST_FOR_IMPORTANCE or len(varied) < 2 or len(values) < 2:
-        return None
-    evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        found = optuna.importance.get_param_importances(
-            opened.optuna_study(), evaluator=evaluator, params=varied
-        )
-    return {name: float(share) for name, share in found.items()}
 
 
 def _at_edge(ranges: Sequence[ParameterRange], params: Mapping[str, Value]) -> dict[str, str]:

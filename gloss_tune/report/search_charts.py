@@ -21,6 +21,7 @@ from gloss_tune.report.style import (
     focused,
     one_axes,
     plain_log_ticks,
+    say_cut_off,
     shortened,
     visible_blues,
     whole_numbers,
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _MOST_LANES = 24
-_MOST_LINES = 400
+#: No picture has more lines.
+MOST_LINES = 400
 
 
 def history(facts: Facts) -> bytes:
@@ -65,6 +67,7 @@ def history(facts: Facts) -> bytes:
                 linewidth=1.4, label="best so far",
             )  # fmt: skip
         axes.set_ylim(low, high)
+        say_cut_off(axes, [_of(trial) for trial in facts.finished], low)
         whole_numbers(axes.xaxis)
         _legend(figure, axes)
 
@@ -79,13 +82,19 @@ def learning_curves(facts: Facts, best: int | None) -> bytes:
         curves = [(trial, _curve(trial)) for trial in facts.trials if trial.intermediate_values]
         # the best last, so that it lies on top
         order = {TrialState.PRUNED: 1, TrialState.COMPLETE: 2}
+        if len(curves) > MOST_LINES:  # spread over all trials, of whatever state
+            places = {round(place) for place in np.linspace(0, len(curves) - 1, MOST_LINES)}
+            curves = [pair for place, pair in enumerate(curves) if place in places or pair[0].number == best]
         curves.sort(key=lambda pair: (pair[0].number == best, order.get(pair[0].state, 0), _of(pair[0])))
         seen: set[str] = set()
-        for trial, (epochs, values) in curves[-_MOST_LINES:]:
+        for trial, (epochs, values) in curves:
             label, style = _curve_style(trial, best)
             axes.plot(epochs, values, label=None if label in seen else label, **style)
             seen.add(label)
-        axes.set_ylim(*focused([value for _, (_, values) in curves for value in values]))
+        drawn = [value for _, (_, values) in curves for value in values]
+        low, high = focused(drawn)
+        axes.set_ylim(low, high)
+        say_cut_off(axes, drawn, low, "value")
         whole_numbers(axes.xaxis)
         _legend(figure, axes)
 
@@ -94,8 +103,8 @@ def learning_curves(facts: Facts, best: int | None) -> bytes:
 
 def importances(facts: Facts) -> bytes:
     """How much of the values' variance each hyperparameter explains."""
-    shares = facts.importances
-    assert shares is not None
+    assert facts.importances is not None
+    shares = facts.importances.shares
 
     def paint(figure: Figure) -> None:
         axes = one_axes(figure, "share of the variance between trials (fANOVA)", "")
@@ -124,6 +133,8 @@ def slices(facts: Facts) -> bytes:
                 continue
             points = _slice(axes, ranges[place], facts)
             axes.set_ylim(*limits)
+            own = [_of(trial) for trial in facts.finished if ranges[place].name in trial.params]
+            say_cut_off(axes, own, limits[0])
             if place % columns == 0:
                 axes.set_ylabel(facts.opened.spec.metric)
         bar = figure.colorbar(points, ax=grid, label="trial", aspect=30 * rows, pad=0.01)
@@ -135,8 +146,8 @@ def slices(facts: Facts) -> bytes:
 def parallel_coordinates(facts: Facts) -> bytes:
     """One line a complete trial through all its hyperparameters to its value, the better the darker."""
     ranges = facts.opened.spec.ranges
-    trials = sorted(facts.complete, key=_of)[-_MOST_LINES:]
-    low, high = focused([_of(trial) for trial in facts.complete])
+    trials = sorted(facts.complete, key=_of)[-MOST_LINES:]
+    low, high = focused([_of(trial) for trial in trials])
 
     def paint(figure: Figure) -> None:
         import matplotlib
@@ -167,7 +178,9 @@ def parallel_coordinates(facts: Facts) -> bytes:
         axes.spines["right"].set_visible(True)
         axes.yaxis.tick_right()
         marks = np.linspace(0, 1, 6)
-        axes.set_yticks(marks, [f"{low + mark * (high - low):.3f}" for mark in marks])
+        labels = [f"{low + mark * (high - low):.3f}" for mark in marks]
+        cut_off = any(_of(trial) < low for trial in trials)
+        axes.set_yticks(marks, [f"≤ {labels[0]}" if cut_off else labels[0], *labels[1:]])
 
     return draw(4.0, paint)
 
@@ -185,24 +198,27 @@ def timeline(facts: Facts) -> bytes:
 
     def paint(figure: Figure) -> None:
         axes = one_axes(figure, f"{label} since the first trial started", "")
-        seen: set[str] = set()
+        bars: dict[tuple[int, str], list[tuple[float, float]]] = {}
         for trial in ran:
             assert trial.datetime_start is not None
             assert trial.datetime_complete is not None
-            state = trial.state.name.lower()
             start = trial.datetime_start.timestamp() - begin
-            width = trial.datetime_complete.timestamp() - begin - start
+            width = max(trial.datetime_complete.timestamp() - begin - start, 0.0)
             lane = lanes[str(trial.user_attrs.get("worker", "?"))]
-            axes.barh(
-                lane, width / unit, left=start / unit, height=0.7, color=STATE_COLORS.get(state, GREY),
-                edgecolor="white", linewidth=0.6, label=None if state in seen else state.replace("fail", "failed"),
-            )  # fmt: skip
-            seen.add(state)
+            bars.setdefault((lane, trial.state.name.lower()), []).append((start / unit, width / unit))
             if width > 0.035 * span:
                 axes.text(
                     (start + width / 2) / unit, lane, str(trial.number), ha="center", va="center",
-                    color="white", fontsize=8,
+                    color="white", fontsize=8, zorder=3,
                 )  # fmt: skip
+        seen: set[str] = set()
+        for (lane, state), own in bars.items():
+            axes.broken_barh(
+                own, (lane - 0.35, 0.7), color=STATE_COLORS.get(state, GREY), edgecolor="white",
+                linewidth=0.6 if len(ran) <= MANY else 0.0, rasterized=len(ran) > MANY,
+                label=None if state in seen else state.replace("fail", "failed"),
+            )  # fmt: skip
+            seen.add(state)
         shown = names[:_MOST_LANES]
         labels = [shortened(name, 26) for name in shown]
         if len(names) > _MOST_LANES:

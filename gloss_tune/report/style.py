@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gloss_tune.errors import InputError
+from gloss_tune.wording import count
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,6 +20,8 @@ WIDTH = 9.0
 BLUE, ORANGE, GREEN, RED, GREY = "#0072b2", "#e69f00", "#009e73", "#d55e00", "#8c8c8c"
 PALETTE = (BLUE, ORANGE, GREEN, RED, "#cc79a7", "#56b4e9", "#b8a600", "#5b3a8c", "#4d4d4d", "#a05a2c")
 STATE_COLORS = {"complete": BLUE, "pruned": ORANGE, "fail": RED, "running": GREEN}
+# as many points as an eye counts
+_FEW = 20
 # from here on points are drawn as an image inside the picture: a vector for each would be megabytes
 MANY = 2000
 
@@ -107,16 +111,28 @@ def visible_blues() -> Any:
 
 
 def focused(values: Sequence[float]) -> tuple[float, float]:
-    """Limits of an axis that show the upper part of values well, where failures at the bottom would squeeze it.
+    """Limits of an axis that show most values well, where a few at the bottom would squeeze them.
 
-    The lower end is the lowest value, but never farther below the median than 4 times the distance from the median
-    to the top.
+    All of few values are seen. Of many, those are cut off that lie farther below the lower quartile than 3 times the
+    distance from there to the top, so that never more than a quarter is; :func:`say_cut_off` says how many.
     """
-    ordered = sorted(values)
-    top, median = ordered[-1], ordered[len(ordered) // 2]
-    low = max(ordered[0], median - 4 * max(top - median, 1e-3))
+    ordered = sorted(value for value in values if math.isfinite(value)) or [0.0]
+    top, quartile, low = ordered[-1], ordered[len(ordered) // 4], ordered[0]
+    if len(ordered) > _FEW:
+        farthest = quartile - 3 * max(top - quartile, 1e-3)
+        low = next(value for value in ordered if value >= farthest)
     margin = 0.06 * max(top - low, 1e-3)
     return low - margin, top + margin
+
+
+def say_cut_off(axes: Axes, values: Sequence[float], low: float, noun: str = "trial") -> None:
+    """Write at the lower edge how many values lie below it, where any do."""
+    below = sum(value < low for value in values)
+    if below:
+        axes.text(
+            0.008, 0.03, f"↓ {count(below, noun)} below", transform=axes.transAxes, fontsize=8,
+            color="#555555", va="bottom", bbox={"facecolor": "white", "alpha": 0.8, "pad": 1.0, "linewidth": 0},
+        )  # fmt: skip
 
 
 def shortened(text: str, length: int = 22) -> str:

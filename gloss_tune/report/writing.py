@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
@@ -71,7 +71,7 @@ def write_report(opened: OpenStudy, options: ReportOptions) -> list[Path]:
     facts = gather(opened)
     pictures = _draw_all(facts, options)
     text = report_text(facts, pictures)
-    footer = f"Written by gloss-tune {__version__} on {datetime.now():%Y-%m-%d %H:%M}."
+    footer = f"Written by gloss-tune {__version__} on {datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC."
     html = page(text, pictures.drawn, f"gloss-tune: {opened.name}", footer)
     folder = options.output / PICTURES
     try:

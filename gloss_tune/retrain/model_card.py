@@ -6,6 +6,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from gloss_tune.markdown import escaped, table
+from gloss_tune.wording import exact
+
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
 _MOST_CLASSES = 20  # beyond, a matrix in text is no help
@@ -128,18 +131,18 @@ def _results(description: Mapping[str, Any]) -> str:
         metric = description["metric"]
         rows = [[s["seed"], s["epoch"], s["value"], *_of_test(s["test"]), _mark(s["saved"])] for s in seeds]
         columns = ["seed", "epoch", metric, "test accuracy", "test macro-F1", "this model"]
-        text.append(_table(columns, rows))
+        text.append(table(columns, [_told(row) for row in rows]))
     if description["per_class"] is not None:
         columns = ["class", "precision", "recall", "F1", "documents"]
         text += ["Each class, of the test documents:"]
-        text.append(_table(columns, [list(row.values()) for row in description["per_class"]]))
+        text.append(table(columns, [_told(list(row.values())) for row in description["per_class"]]))
     if description["confusion_matrix"] is not None and len(description["classes"]) <= _MOST_CLASSES:
         rows = [
-            [f"**{name}**", *row]
+            [name, *row]
             for name, row in zip(description["classes"], description["confusion_matrix"], strict=True)
         ]
         text += ["Confusion matrix; rows are the true classes, columns the predicted ones:"]
-        text.append(_table(["", *description["classes"]], rows))
+        text.append(table(["", *map(escaped, description["classes"])], rows))
     return "\n\n".join(text)
 
 
@@ -151,8 +154,8 @@ def _metrics_table(description: Mapping[str, Any]) -> str:
         name = key if split == "test" else f"val_{key}"
         own = description["test"] if split == "test" else description["metrics"]
         whole = over[split][name]
-        rows.append([title, own[name], *([whole["mean"], whole["sd"]] if several else [])])
-    return _table([f"{split} metric", "this model", *(["mean of seeds", "sd"] if several else [])], rows)
+        rows.append(_told([title, own[name], *([whole["mean"], whole["sd"]] if several else [])]))
+    return table([f"{split} metric", "this model", *(["mean of seeds", "sd"] if several else [])], rows)
 
 
 def _training(description: Mapping[str, Any]) -> str:
@@ -168,7 +171,7 @@ def _training(description: Mapping[str, Any]) -> str:
         f"## Training\n\nTrained on {of} {n_train_of:,} training documents of {dataset['name']} (fingerprint "
         f"`{dataset['fingerprint']}`), stopped early on its {dataset['n_val']:,} validation documents; the weights are "
         f"those of epoch {description['epoch']}, the best.{sample}\n\n"
-        + _table(["hyperparameter", "value", ""], rows)
+        + table(["hyperparameter", "value", ""], rows)
         + f"\n\nLoss {description['loss']}, mode {description['mode']}, chosen by {description['metric']}; "
         f"seed{'s' if len(description['seeds']) > 1 else ''} {seeds}. The head sees embeddings of length 1; longer "
         f"texts are cut at {description['max_length']} tokens."
@@ -177,10 +180,10 @@ def _training(description: Mapping[str, Any]) -> str:
 
 def _provenance(description: Mapping[str, Any]) -> str:
     confirmed = description["confirmed"]
-    reached = f"trial {description['trial']}, which reached {_cell(description['trial_value'])}"
+    reached = f"trial {description['trial']}, which reached {exact(description['trial_value'])}"
     if confirmed is not None:
-        sd = "" if confirmed["sd"] is None else f" ± {_cell(confirmed['sd'])}"
-        reached += f" in the search and {_cell(confirmed['mean'])}{sd} with {confirmed['n']} fresh seeds"
+        sd = "" if confirmed["sd"] is None else f" ± {exact(confirmed['sd'])}"
+        reached += f" in the search and {exact(confirmed['mean'])}{sd} with {confirmed['n']} fresh seeds"
     versions = ", ".join(f"{package} {version}" for package, version in description["versions"].items())
     threads = description["threads"]
     return (
@@ -203,22 +206,10 @@ def _mark(saved: bool) -> str:
     return "yes" if saved else ""
 
 
-def _table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    lines = [columns, ["---"] * len(columns), *([_cell(value) for value in row] for row in rows)]
-    return "\n".join("| " + " | ".join(_escaped(cell) for cell in line) + " |" for line in lines)
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return "–"
-    if isinstance(value, float):
-        return f"{value:.4f}" if 0.01 <= abs(value) < 1000 or value == 0 else f"{value:.4g}"
-    return str(value)
+def _told(row: Sequence[Any]) -> list[Any]:
+    """A row of metrics, which are told in four decimals."""
+    return [exact(cell) if isinstance(cell, float) else cell for cell in row]
 
 
 def _setting(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-def _escaped(cell: str) -> str:
-    return cell.replace("|", "\\|").replace("\n", " ")

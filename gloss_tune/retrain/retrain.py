@@ -34,7 +34,7 @@ from gloss_tune.study.encoder import study_encoder
 from gloss_tune.study.inputs import check_same_inputs, study_dataset
 from gloss_tune.study.study import OpenStudy
 from gloss_tune.study.versions import current_versions
-from gloss_tune.wording import count
+from gloss_tune.wording import count, settings
 
 CARD = "README.md"
 
@@ -172,13 +172,9 @@ def _chosen(opened: OpenStudy, options: RetrainOptions) -> dict[str, Any]:
             raise InputError(f"Study {opened.name!r} has no confirmed setting; run 'gloss-tune confirm'")
     exported = export(opened, options.trial)
     best = exported["best"]
-    shown = ", ".join(f"{name}={_short(best['params'][name])}" for name in best["searched"])
+    shown = settings({name: best["params"][name] for name in best["searched"]})
     logger.info("Training with the parameters of trial %d: %s", best["number"], shown or "none was searched")
     return exported
-
-
-def _short(value: float | int | str) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _free_folder(output: Path) -> Path:

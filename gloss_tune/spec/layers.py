@@ -29,6 +29,19 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise SpecError([f"{path}: is not valid TOML: {error}"]) from None
 
 
+def to_toml(table: Mapping[str, Any]) -> str:
+    """A table as TOML, which has no null: such keys are left out."""
+    import tomli_w
+
+    return tomli_w.dumps(_without_none(table))
+
+
+def _without_none(data: Any) -> Any:
+    if isinstance(data, Mapping):
+        return {key: _without_none(value) for key, value in data.items() if value is not None}
+    return data
+
+
 def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
     """``["space.temperature.high=1.0", …]`` as a nested table; a value is TOML, or else a bare word.
 

@@ -6,6 +6,7 @@ here, and ``tests/unit/storage/test_schema.py`` says by name what has changed.
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -42,3 +43,8 @@ CONSTRAINTS = "constraints"
 ATTACHMENT = "artifacts:"
 #: System attribute of a study: the names of its values (``Study.set_metric_names``).
 METRIC_NAMES = "study:metric_names"
+
+
+def stored_now() -> datetime:
+    """This moment as Optuna stores the times of trials; of Optuna 5, the same in all time zones."""
+    return datetime.now(timezone.utc).replace(tzinfo=None) if TIMES_ARE_UTC else datetime.now()

@@ -16,7 +16,7 @@ from gloss_tune.spec.ranges import Value
 from gloss_tune.study.objective import Ending, ask, run_trial, tell
 from gloss_tune.study.results import hyperparameters
 from gloss_tune.study.study import OpenStudy
-from gloss_tune.wording import count
+from gloss_tune.wording import count, settings
 from gloss_tune.workers.artifacts.checkpoints import SavingCost, TrialCheckpoint
 from gloss_tune.workers.artifacts.models import delete_model
 from gloss_tune.workers.artifacts.tidy import tidy
@@ -66,7 +66,7 @@ class Attempts:
             self._shutdown.trial_begins()
             started = time.monotonic()
             trial, params = ask(self._opened, claimed)
-            logger.info("Trial %d%s: %s", claimed.number, again, _shown(params))
+            logger.info("Trial %d%s: %s", claimed.number, again, settings(params) or "no searched parameters")
             tracking = self._tracking(claimed, params)
             ending = run_trial(
                 self._opened,
@@ -139,11 +139,6 @@ class Attempts:
                 ", best so far" if report.is_best else "",
                 speed,
             )
-
-
-def _shown(params: dict[str, Value]) -> str:
-    parts = (f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in params.items())
-    return ", ".join(parts) or "no searched parameters"
 
 
 def _ended(ending: Ending, metric: str) -> str:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import base64
 import re
+import time
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -13,14 +16,20 @@ import numpy as np
 import optuna
 import optuna_dashboard
 import pytest
+import sqlalchemy
+from matplotlib.figure import Figure
 from optuna.artifacts import get_all_artifact_meta
+from optuna.distributions import IntDistribution, distribution_to_json
 
 from gloss_tune.confirm.confirmation import confirm, confirmation_of
 from gloss_tune.errors import InputError, NonFiniteLossError
 from gloss_tune.queue.claims import claim
-from gloss_tune.report import ReportOptions, write_report
+from gloss_tune.report import ReportOptions, search_charts, style, write_report
 from gloss_tune.report.facts import gather
+from gloss_tune.report.importances import importances
 from gloss_tune.signals import StopFlag
+from gloss_tune.storage import schema
+from gloss_tune.study.distributions import distribution_of
 from gloss_tune.study.objective import ask, run_trial, tell
 from gloss_tune.study.study import OpenStudy
 from gloss_tune.workers.artifacts.store import upload_confusion
@@ -151,8 +160,10 @@ def test_importances_find_what_matters(url: str) -> None:
             1,
             {},
         )
-    shares = gather(opened).importances
-    assert shares is not None
+    found = gather(opened).importances
+    assert found is not None
+    shares = found.shares
+    assert not found.sampled
     assert next(iter(shares)) == "learning_rate"
     assert shares["learning_rate"] > 0.8
     assert sum(shares.values()) == pytest.approx(1.0)
@@ -303,3 +314,138 @@ def test_the_confusion_matrix_is_the_best_trials(url: str, tmp_path: Path) -> No
     assert found[0] == ["a,b", 'c"d']
     assert found[1].tolist() == [[7, 2], [0, 9]]
     assert _confusion(gather(opened), tmp_path / "elsewhere", 0) is None
+
+
+# ── thousands of trials, and four ──
+
+
+def fill(opened: OpenStudy) -> None:
+    """End every trial of a study in some statements; a third is pruned."""
+    space = {searched.name: distribution_of(searched) for searched in opened.spec.ranges}
+    generator = np.random.default_rng(0)
+    with opened.storage.transaction() as session:
+        keys = [key for (key,) in session.execute(sqlalchemy.select(schema.Trial.trial_id))]
+        params, reports, values, attributes = [], [], [], []
+        for number, key in enumerate(keys):
+            at = generator.random(len(space))
+            for (name, kind), place in zip(space.items(), at, strict=True):
+                low, high = (kind.to_internal_repr(end) for end in (kind.low, kind.high))
+                value = low * (high / low) ** place if kind.log else low + (high - low) * place
+                value = float(round(value)) if isinstance(kind, IntDistribution) else value
+                text = distribution_to_json(kind)
+                params.append(
+                    {"trial_id": key, "param_name": name, "param_value": value, "distribution_json": text}
+                )
+            value = float(0.8 - 0.3 * (at[0] - 0.5) ** 2 - 0.1 * at[1] + generator.normal(0, 0.01))
+            values.append({"trial_id": key, "objective": 0, "value": value, "value_type": "FINITE"})
+            reports += [
+                {
+                    "trial_id": key,
+                    "step": epoch,
+                    "intermediate_value": value,
+                    "intermediate_value_type": "FINITE",
+                }
+                for epoch in range(1, 5)
+            ]
+            attributes += [
+                {"trial_id": key, "key": "seconds", "value_json": "50"},
+                {"trial_id": key, "key": "worker", "value_json": f'"w-{number % 8}"'},
+            ]
+        for model, rows in (
+            (schema.TrialParam, params),
+            (schema.TrialValue, values),
+            (schema.TrialReport, reports),
+            (schema.TrialUserAttribute, attributes),
+        ):
+            session.execute(sqlalchemy.insert(model.__table__), rows)
+        trials = schema.Trial.__table__.c
+        session.execute(
+            sqlalchemy.update(schema.Trial.__table__).values(
+                state=sqlalchemy.case((trials.number % 3 == 1, "PRUNED"), else_="COMPLETE"),
+                datetime_start=datetime(2026, 11, 1),
+                datetime_complete=datetime(2026, 11, 1, 0, 1),
+            )
+        )
+
+
+def test_thousands_of_trials_take_seconds(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 10,000 trials, a report once had no end: the importances took the square of the trials."""
+    monkeypatch.setattr("gloss_tune.report.importances._MOST", 60)
+    opened = make(url, trials=2100)
+    fill(opened)
+    began = time.process_time()
+    markdown, html = report_of(opened, tmp_path)
+    assert time.process_time() - began < 15
+    assert "Estimated from 60 of the 1,400 complete trials, drawn at random." in markdown
+    assert "of 400 of 2,100 trials, epoch by epoch" in markdown
+    assert "One line a complete trial, of the 400 best" in markdown
+    assert len(html) < 6_000_000
+    names = [searched.name for searched in opened.spec.ranges]
+    sampled = importances(gather(opened).trials, names)
+    assert sampled is not None
+    assert set(list(sampled.shares)[:2]) == set(names[:2]), "which decide the value here"
+    assert f"`{next(iter(sampled.shares))}` explains" in markdown, "the same trials are drawn every time"
+
+
+def drawn_points(picture: Callable[[], bytes], monkeypatch: pytest.MonkeyPatch) -> tuple[int, int, list[str]]:
+    """Points within and below the axes of a picture, and all its texts."""
+    found: list[tuple[int, int, list[str]]] = []
+
+    def look(height: float, paint: Callable[[Figure], None]) -> bytes:
+        figure = Figure()
+        paint(figure)
+        axes = figure.axes[0]
+        points = [y for scatter in axes.collections for _, y in scatter.get_offsets()]
+        low, high = axes.get_ylim()
+        texts = [text.get_text() for each in figure.axes for text in each.texts]
+        found.append((sum(low <= y <= high for y in points), sum(y < low for y in points), texts))
+        return b""
+
+    monkeypatch.setattr(search_charts, "draw", look)
+    picture()
+    return found[0]
+
+
+@pytest.mark.parametrize("kind", ["history", "slices"])
+@pytest.mark.parametrize(
+    ("values", "below"),
+    [
+        ((0.84, 0.83, 0.4, 0.1), 0),
+        ((0.5, 0.83, 0.831, 0.832), 0),
+        ((0.8, 0.81) * 9 + (0.1, 0.2), 0),
+        ((0.8, 0.81) * 15 + (0.1, 0.2, 0.7), 3),
+        ((0.8, 0.79) * 8 + (0.5,) * 16, 0),
+    ],
+    ids=["four", "one low of four", "twenty", "outliers of many", "half low"],
+)
+def test_no_point_is_hidden_without_a_word(
+    kind: str, values: Sequence[float], below: int, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = make(url, trials=len(values), pruner="none")
+    for value in values:
+        run(opened, value)
+    facts = gather(opened)
+    seen, hidden, texts = drawn_points(lambda: getattr(search_charts, kind)(facts), monkeypatch)
+    assert (seen, hidden) == (len(values) - below, below)
+    assert texts.count(f"↓ {below} trials below") == (0 if not below else 1 if kind == "history" else 4)
+
+
+def test_the_lowest_points_that_are_shown_lie_at_the_lower_edge() -> None:
+    low, high = style.focused([*np.linspace(0.7, 0.8, 30), 0.0])
+    assert low == pytest.approx(0.694)
+    assert high == pytest.approx(0.806)
+
+
+def test_workers_in_other_time_zones_share_one_timeline(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Times are stored in UTC; a worker's own zone once moved its trials by hours."""
+    opened = make(url, trials=4)
+    for number, zone in enumerate(("UTC", "Asia/Shanghai", "America/New_York", "UTC")):
+        monkeypatch.setenv("TZ", zone)
+        time.tzset()
+        run(opened, 0.8, worker=f"w-{number}")
+    trials = gather(opened).trials
+    monkeypatch.undo()
+    time.tzset()
+    starts = [trial.datetime_start for trial in trials]
+    ends = [trial.datetime_complete for trial in trials]
+    assert (max(ends) - min(starts)).total_seconds() < 60
