@@ -42,6 +42,8 @@ def choose(precision: str, encoder: Encoder) -> Choice:
         encoder: loaded.
     """
     device = encoder.device
+    if precision != "float32" and not encoder.choice.bfloat16:
+        return Choice("float32", "this encoder computes in nothing less")
     if precision != "auto":
         return Choice(precision, "as was asked for")
     if device.type == "cpu":
