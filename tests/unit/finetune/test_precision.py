@@ -108,7 +108,9 @@ def test_what_was_settled_elsewhere_prevails(encoder: Encoder, monkeypatch: pyte
 def test_an_encoder_that_computes_in_float32_alone_is_not_measured(
     encoder: Encoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gloss_tune.finetune.precision.product_speeds", lambda encoder: pytest.fail("measured"))
+    monkeypatch.setattr(
+        "gloss_tune.finetune.precision.product_speeds", lambda encoder: pytest.fail("measured")
+    )
     monkeypatch.setattr(encoder, "choice", dataclasses.replace(encoder.choice, bfloat16=False))
     for precision in ("auto", "bfloat16", "float32"):
         assert choose(precision, encoder).precision == "float32"
