@@ -31,7 +31,7 @@ class CoreShare:
         self._idle = idle or IdleCores()
         self._sharing: int | None = None
         self._looked = float("-inf")
-        self._left = self._usable = 1
+        self._left = self._last_look = self._usable = 1
 
     def share_cores(self, workers_here: int = 1, neighbours: Collection[int] = ()) -> int:
         """Compute with a fair share of the cores: two processes with all of them each are slower than one.
@@ -50,7 +50,9 @@ class CoreShare:
 
         if self._threads is None and time.monotonic() - self._looked >= _LOOK_EVERY:
             self._usable = usable_cores()
-            self._left = max(1, min(self._usable, round(self._idle.left(neighbours))))
+            now = max(1, min(self._usable, round(self._idle.left(neighbours))))
+            # idle cores are taken at once; for a moment's work of others none is given up
+            self._left, self._last_look = max(now, self._last_look), now
             self._looked = time.monotonic()
         threads = self._threads or max(1, self._left // workers_here)
         if threads != self._sharing:

@@ -68,11 +68,20 @@ def test_two_workers_that_start_together_on_two_cores_end_with_a_thread_each(
     own = share(idle)
     assert own.share_cores(1) == 2, "the other is not registered yet"
     idle.cores = 1.1  # but computes already
-    assert own.share_cores(1) == 1
+    assert [own.share_cores(1) for _ in range(2)] == [2, 1]
     idle.cores = 2.0  # registered: no stranger any more
     assert own.share_cores(2, [77]) == 1
     assert idle.neighbours[-1] == [77]
     assert own.share_cores(1) == 2, "it has left"
+
+
+def test_cores_are_taken_at_once_and_given_up_when_two_looks_say_so() -> None:
+    idle = Idle(3.0)
+    own = share(idle)
+    seen = [own.share_cores()]
+    for idle.cores in (8.0, 4.0, 8.0, 4.0, 5.0, 5.0, 8.0):
+        seen.append(own.share_cores())
+    assert seen == [3, 8, 8, 8, 8, 5, 5, 8]
 
 
 def test_the_machine_is_looked_at_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,6 +99,7 @@ def test_only_a_change_is_told_with_its_reason(caplog: pytest.LogCaptureFixture)
         for workers in (8, 8, 2):
             own.share_cores(workers)
         idle.cores = 5.9
+        own.share_cores(2)
         own.share_cores(1)
     assert caplog.messages == [
         "Computing on cuda:1 with 1 thread.",
