@@ -84,7 +84,9 @@ Artifacts = Annotated[
         "gloss-tune-artifacts, beside an SQLite storage or in the current folder.",
     ),
 ]
-Device = Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda:N", help="What to compute on.")]
+Device = Annotated[
+    str, typer.Option("--device", metavar="auto|cpu|cuda:N|GPU-…|MIG-…", help="What to compute on.")
+]
 Threads = Annotated[
     int | None,
     typer.Option(

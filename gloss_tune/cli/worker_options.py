@@ -59,7 +59,7 @@ Devices = Annotated[
     str,
     typer.Option(
         "--device",
-        metavar="auto|cpu|cuda:N,…",
+        metavar="auto|cpu|cuda:N,GPU-…,…",
         help="What to compute on: all CUDA devices or else the CPU (auto), or names with commas between. "
         "Workers take them in turn.",
     ),

@@ -21,7 +21,8 @@ _SIDE_BY_SIDE = 2
 class ChunkLimit:
     """The most tokens of a chunk: the device's best, and less each time that its memory runs short.
 
-    They are counted with padding to the longest document of the chunk, but for an encoder on a CPU that needs none.
+    They are counted with padding to the longest document of the chunk, but for an encoder that needs none on a CPU or a
+    CUDA device.
 
     Args:
         encoder: with its device.
@@ -31,7 +32,9 @@ class ChunkLimit:
         on_cpu = encoder.device.type == "cpu"
         best = _DEFAULT_TOKENS.get(encoder.device.type, _OTHER_DEVICES)
         self._default = min(best, _PADDED_CPU_TOKENS) if on_cpu and not encoder.packs else best
-        self._padded = not (on_cpu and encoder.packs)
+        self._cut = padded_chunks
+        if encoder.packs and encoder.device.type in ("cpu", "cuda"):
+            self._cut = even_chunks if on_cpu else filled_chunks
         #: what memory allowed; None until it ran short
         self.lowered: int | None = None
 
@@ -46,12 +49,14 @@ class ChunkLimit:
         Args:
             lengths: int64 (B,), tokens of each document, falling.
         """
-        return (padded_chunks if self._padded else even_chunks)(lengths, self.tokens)
+        return self._cut(lengths, self.tokens)
 
     def counts(self, lengths: NDArray[np.int64]) -> list[int]:
         """Tokens of each chunk of these documents."""
         return [
-            len(lengths[chunk]) * int(lengths[chunk.start]) if self._padded else int(lengths[chunk].sum())
+            len(lengths[chunk]) * int(lengths[chunk.start])
+            if self._cut is padded_chunks
+            else int(lengths[chunk].sum())
             for chunk in self.cut(lengths)
         ]
 
@@ -87,6 +92,22 @@ def padded_chunks(lengths: NDArray[np.int64], max_tokens: int) -> list[slice]:
         size = max(1, max_tokens // int(lengths[start]))
         runs.append(slice(start, min(start + size, len(lengths))))
         start += size
+    return runs
+
+
+def filled_chunks(lengths: NDArray[np.int64], max_tokens: int) -> list[slice]:
+    """Cut documents, longest first, into as few runs as there can be of at most so many tokens, without padding.
+
+    Args:
+        lengths: int64 (B,), tokens of each document, falling.
+        max_tokens: at least 1; a document longer than that is a run of its own.
+    """
+    ends = np.cumsum(lengths)
+    runs, start, before = [], 0, 0
+    while start < len(lengths):
+        stop = max(start + 1, int(np.searchsorted(ends, before + max_tokens, side="right")))
+        runs.append(slice(start, stop))
+        start, before = stop, int(ends[stop - 1])
     return runs
 
 

@@ -35,7 +35,7 @@ from gloss_tune.finetune.probe import fit_probe
 from gloss_tune.finetune.stopping import EarlyStopping
 from gloss_tune.finetune.totals import StepTotals
 from gloss_tune.finetune.training_loss import TrainingLoss
-from gloss_tune.finetune.weights import copied_weights, load_weights
+from gloss_tune.finetune.weights import copied_weights, kept_weights, load_weights, on_cpu
 from gloss_tune.seeding import derive_seed
 
 
@@ -159,7 +159,9 @@ class Finetune:
         weights = copied_weights(self.encoder, self.head)
         best = self.best
         # the same tensors twice in a state are stored once
-        best_weights = weights if best and best.epoch == self._stopping.epoch else self._best_weights
+        best_weights: dict[str, Tensor] | None = weights
+        if best is None or best.epoch != self._stopping.epoch:
+            best_weights = None if self._best_weights is None else on_cpu(self._best_weights)
         return {
             "config": asdict(self.config),
             "precision": self.precision,
@@ -221,8 +223,13 @@ class Finetune:
         epoch = self._stopping.epoch + 1
         device = self.encoder.device
         reset_peak_memory(device)
-        cuda_devices = [device] if device.type == "cuda" else []
-        with torch.random.fork_rng(devices=cuda_devices):
+        # Apple's GPUs have one generator, which torch does not fork
+        own = (
+            {"devices": [device], "device_type": device.type}
+            if device.type in ("cuda", "xpu")
+            else {"devices": []}
+        )
+        with torch.random.fork_rng(**own):
             torch.manual_seed(derive_seed(self.config.seed, "dropout", epoch))
             metrics = self._train_epoch(epoch)
         started = time.perf_counter()
@@ -236,7 +243,7 @@ class Finetune:
         return_free_memory()
         report = self._stopping.update(metrics)
         if report.is_best:
-            self._best_weights = copied_weights(self.encoder, self.head)
+            self._best_weights = kept_weights(self.encoder, self.head)
             self.best_predictions = predictions
         return report
 

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 
 from gloss_tune.errors import DeviceMemoryError
-from gloss_tune.faults import is_out_of_memory
+from gloss_tune.faults import is_device_lost, is_out_of_memory
 
 _MEBIBYTE = 1024 * 1024
 
@@ -24,9 +24,13 @@ T = TypeVar("T")
 
 
 def peak_memory_mb(device: torch.device) -> float:
-    """Most memory so far: of torch on a GPU since ``reset_peak_memory``, of this process on a CPU, in MiB."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / _MEBIBYTE
+    """Most memory so far: of torch on a GPU since ``reset_peak_memory``, of this process on a CPU, in MiB.
+
+    On a GPU that is what torch held, whether tensors filled it or not: no other process could have had it.
+    """
+    reserved = getattr(_backend(device), "max_memory_reserved", None)
+    if reserved is not None:
+        return float(reserved(device)) / _MEBIBYTE
     high_water = _high_water_kib()
     if high_water is not None:
         return high_water / 1024
@@ -45,8 +49,9 @@ def _high_water_kib() -> int | None:
 
 def reset_peak_memory(device: torch.device) -> None:
     """Start the count of :func:`peak_memory_mb` again, where the device allows it."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
+    reset = getattr(_backend(device), "reset_peak_memory_stats", None)
+    if reset is not None:
+        reset(device)
 
 
 def return_free_memory() -> None:
@@ -63,9 +68,27 @@ def return_free_memory() -> None:
 
 def free_memory(device: torch.device) -> None:
     """Make what no tensor holds any more available again, before a next try."""
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
+    empty = getattr(_backend(device), "empty_cache", None)
+    if empty is not None:
+        empty()
     return_free_memory()
+
+
+def free_bytes(device: torch.device) -> int | None:
+    """What a GPU has left for this process, torch's own unused share included; None where nothing tells."""
+    backend: Any = _backend(device)
+    try:
+        free, _ = backend.mem_get_info(device)
+        return int(free) + int(backend.memory_reserved(device)) - int(backend.memory_allocated(device))
+    except (AttributeError, RuntimeError, AssertionError) as error:
+        if is_device_lost(error):
+            raise
+        return None
+
+
+def _backend(device: torch.device) -> object | None:
+    """Torch's functions for that kind of device, ``torch.cuda`` or ``torch.xpu``; None for a CPU."""
+    return None if device.type == "cpu" else getattr(torch, device.type, None)
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,10 @@ class StepTotals:
 
     def __init__(self, names: tuple[str, ...], device: torch.device) -> None:
         self._names = names
-        self._sums = torch.zeros(len(names), dtype=torch.float64, device=device)
-        self._last = torch.zeros(len(names) + 1, dtype=torch.float64, device=device)
+        # Apple's GPUs have no float64
+        self._dtype = torch.float32 if device.type == "mps" else torch.float64
+        self._sums = torch.zeros(len(names), dtype=self._dtype, device=device)
+        self._last = torch.zeros(len(names) + 1, dtype=self._dtype, device=device)
         self._finite_steps = torch.zeros((), dtype=torch.int64, device=device)
         self._finite = torch.ones((), dtype=torch.bool, device=device)
         self._steps = 0
@@ -35,7 +37,7 @@ class StepTotals:
             gradient_norm: scalar, before clipping.
             documents: number of documents in the step.
         """
-        values = torch.stack([*(parts[name].detach() for name in self._names), gradient_norm]).double()
+        values = torch.stack([*(parts[name].detach() for name in self._names), gradient_norm]).to(self._dtype)
         # what is reported is the first step that broke, not the ones after it
         self._last = torch.where(self._finite, values, self._last)
         self._finite &= values.isfinite().all()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from gloss_tune.cores import usable_cores
 from gloss_tune.errors import DeviceSilentError, InputError
+from gloss_tune.finetune.cards import is_uuid
 from gloss_tune.launch.free_memory import free_memory
 from gloss_tune.logging import logger
 from gloss_tune.wording import count, size
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 MOST_ON_A_CUDA_DEVICE = 8
 # CUDA's own share of a process, which torch does not count
 _CUDA_CONTEXT = 500 * 2**20
-# torch's allocator holds more than its tensors at their most, and a later trial may take more than those so far
+# a later trial may take more than those so far
 _SPARE = 1.25
 # what a step's activations grow with
 _DEMANDING = ("batch_size", "max_length")
@@ -209,8 +210,8 @@ def worker_memory(opened: OpenStudy, kind: str) -> float | None:
 
 
 def kind_of(device: str) -> str:
-    """``cuda`` of ``cuda:1``."""
-    return device.partition(":")[0]
+    """``cuda`` of ``cuda:1``, or of a card's UUID."""
+    return "cuda" if is_uuid(device) else device.partition(":")[0]
 
 
 def _yet_to_come(spec: StudySpec, trial: FrozenTrial) -> float:

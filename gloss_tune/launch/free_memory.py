@@ -8,9 +8,8 @@ from pathlib import Path
 
 import psutil
 
-from gloss_tune.launch.devices import ask_torch
+from gloss_tune.finetune.cards import free_on_cards
 
-_FREE_ON_CUDA = "import sys, torch; print(*(torch.cuda.mem_get_info(name)[0] for name in sys.argv[1:]))"
 # folder, limit, use, and what of the use is files that the kernel would drop; of the two kinds of cgroups
 _CGROUPS_2 = ("", "memory.max", "memory.current", "inactive_file")
 _CGROUPS_1 = ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
@@ -28,7 +27,7 @@ def free_memory(devices: Sequence[str]) -> dict[str, int]:
     cuda = [device for device in devices if device != "cpu"]
     free = {device: free_ram() for device in devices if device == "cpu"}
     if cuda:
-        free |= zip(cuda, map(int, ask_torch(_FREE_ON_CUDA, *cuda)[-len(cuda) :]), strict=True)
+        free |= free_on_cards(cuda)
     return free
 
 

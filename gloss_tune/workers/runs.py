@@ -18,7 +18,9 @@ from gloss_tune.finetune.rehearsal import Rehearsal
 from gloss_tune.finetune.run import FinetuneRun
 from gloss_tune.finetune.session import Session
 from gloss_tune.logging import logger
+from gloss_tune.processes import this_process
 from gloss_tune.queue.claims import Claim
+from gloss_tune.queue.heartbeats import live_workers
 from gloss_tune.study.encoder import study_encoder
 from gloss_tune.study.inputs import check_same_inputs, study_dataset
 from gloss_tune.study.objective import Ending
@@ -142,7 +144,7 @@ class RealRuns:
     """
 
     def __init__(self, opened: OpenStudy, options: WorkerOptions) -> None:
-        self.device = pick_device(options.device)
+        self.device = pick_device(options.device, lambda: _devices_in_use(opened))
         self._cores = CoreShare(self.device, options.threads)
         dataset = study_dataset(opened.spec, options.data_dir, made_with=opened.dataset)
         encoder = study_encoder(opened.spec, opened.encoder)
@@ -255,3 +257,10 @@ def _tell(study: StudyPrecision, here: Choice, used: str) -> None:
             "would have been %s (%s). 'create --set train.precision=%s' makes a study that computes so everywhere.",
             used, study.device, study.hardware, here.precision, here.reason, here.precision,
         )  # fmt: skip
+
+
+def _devices_in_use(opened: OpenStudy) -> list[str]:
+    """What the study's workers on this machine compute on."""
+    here = this_process().host
+    workers = live_workers(opened.storage, opened.study_id, opened.spec.lease)
+    return [worker.device for worker in workers if worker.host == here]

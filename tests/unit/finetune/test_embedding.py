@@ -4,7 +4,7 @@ import torch
 
 from gloss_tune.encoder import Encoder
 from gloss_tune.finetune import chunking, embedding
-from gloss_tune.finetune.chunking import even_chunks, padded_chunks
+from gloss_tune.finetune.chunking import even_chunks, filled_chunks, padded_chunks
 from gloss_tune.finetune.embedding import embed_documents, embed_split
 from gloss_tune.finetune.precision import autocast
 from tests.unit.finetune.tiny import documents
@@ -79,3 +79,18 @@ def test_the_mode_is_restored_when_on_step_raises(encoder: Encoder) -> None:
     with pytest.raises(KeyboardInterrupt):
         embed_split(encoder, TOKENS, autocast("float32", encoder.device), stop)
     assert encoder.model.training
+
+
+@pytest.mark.parametrize("max_tokens", [1, 7, 64, 10_000])
+def test_filled_chunks_are_as_few_as_there_can_be_of_real_tokens(max_tokens: int) -> None:
+    lengths = np.sort(np.random.default_rng(0).integers(1, 30, size=50))[::-1]
+    cut = filled_chunks(lengths, max_tokens)
+    assert [index for chunk in cut for index in range(chunk.start, chunk.stop)] == list(range(50))
+    tokens = [int(lengths[chunk].sum()) for chunk in cut]
+    assert all(
+        count <= max_tokens or chunk.stop - chunk.start == 1 for count, chunk in zip(tokens, cut, strict=True)
+    )
+    # with the next document, each would be too large
+    assert all(
+        count + lengths[chunk.stop] > max_tokens for count, chunk in zip(tokens[:-1], cut[:-1], strict=True)
+    )

@@ -13,6 +13,8 @@ from gloss_tune.finetune.memory import (
     OutOfMemory,
     attempt,
     device_memory_guard,
+    free_bytes,
+    free_memory,
     is_out_of_memory,
     peak_memory_mb,
     return_free_memory,
@@ -100,6 +102,44 @@ def test_numpys_own_message_is_recognised() -> None:
 )
 def test_what_counts_as_out_of_memory(error: Exception, expected: bool) -> None:
     assert is_out_of_memory(error) == expected
+
+
+class Backend:
+    """What ``torch.cuda`` and ``torch.xpu`` have."""
+
+    emptied = False
+
+    @staticmethod
+    def mem_get_info(device: torch.device) -> tuple[int, int]:
+        return 70, 100
+
+    memory_reserved, memory_allocated = (staticmethod(lambda device, n=n: n) for n in (20, 5))
+    max_memory_reserved = staticmethod(lambda device: 3 * 2**20)
+
+    @classmethod
+    def empty_cache(cls) -> None:
+        cls.emptied = True
+
+
+def test_a_devices_memory_is_what_torch_holds_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    device = torch.device("xpu:0")
+    monkeypatch.setattr(torch, "xpu", Backend, raising=False)
+    assert peak_memory_mb(device) == 3
+    assert free_bytes(device) == 70 + 20 - 5
+    free_memory(device)
+    assert Backend.emptied
+    monkeypatch.setattr(torch, "xpu", None)
+    assert free_bytes(device) is None
+    assert free_bytes(CPU) is None
+
+
+def test_a_lost_device_is_not_one_that_does_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    def lost(device: torch.device) -> tuple[int, int]:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lost)
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        free_bytes(torch.device("cuda:0"))
 
 
 def test_an_attempt_gives_a_value_or_the_shortage_and_holds_nothing() -> None:

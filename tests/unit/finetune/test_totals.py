@@ -34,3 +34,20 @@ def test_names_the_first_step_that_broke(loss: float, norm: float) -> None:
     step, values = broken
     assert step == 2
     assert values == pytest.approx({"loss": loss, "gradient_norm": norm}, nan_ok=True)
+
+
+def test_apples_gpus_get_no_float64(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[torch.dtype] = []
+    zeros = torch.zeros
+
+    def on_cpu(*size: object, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+        made.append(dtype)
+        return zeros(*size, dtype=dtype)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "zeros", on_cpu)
+        patch.setattr(torch, "ones", lambda *size, dtype, device: zeros(*size, dtype=dtype) + True)
+        totals = StepTotals(("loss",), torch.device("mps"))
+    add(totals, 1.0, documents=3)
+    assert torch.float64 not in made
+    assert totals.means() == {"loss": 1.0}

@@ -10,7 +10,7 @@ import pytest
 
 from gloss_tune.errors import DeviceSilentError, InputError
 from gloss_tune.launch import density
-from gloss_tune.launch.density import Density, parse_per_device
+from gloss_tune.launch.density import Density, kind_of, parse_per_device
 
 GB = 10**9
 NO_STUDY: Any = None  # what its trials took is told by the tests
@@ -171,3 +171,11 @@ def test_two_answers_to_one_question_are_refused() -> None:
     for given in ("2", "auto"):
         with pytest.raises(InputError, match="exclude each other"):
             parse_per_device(given, 3)
+
+
+@pytest.mark.parametrize(
+    ("device", "kind"),
+    [("cuda:1", "cuda"), ("GPU-8932f937", "cuda"), ("MIG-3f0a2e4c", "cuda"), ("cpu", "cpu")],
+)
+def test_a_card_named_by_its_uuid_is_a_card(device: str, kind: str) -> None:
+    assert kind_of(device) == kind

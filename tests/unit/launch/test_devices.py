@@ -40,6 +40,8 @@ def test_auto_takes_every_cuda_device_or_else_the_cpu(
         ("cuda:0, cuda:2", 3, ["cuda:0", "cuda:2", "cuda:0"]),
         ("cuda:0,cuda:2", 1, ["cuda:0"]),
         ("auto", 1, ["auto"]),
+        ("GPU-8932f937-d72c-4106", 2, ["GPU-8932f937-d72c-4106"] * 2),
+        ("MIG-1a, MIG-2b,cuda:3", None, ["MIG-1a", "MIG-2b", "cuda:3"]),
     ],
 )
 def test_named_devices_and_a_single_worker_need_no_count(
@@ -60,7 +62,9 @@ def test_so_many_on_each_device_take_the_devices_in_turn() -> None:
     assert spread("auto", None, True, never, per_device=2) == ["auto"] * 2
 
 
-@pytest.mark.parametrize("device", ["", ",", "cuda:0,", "auto,cpu", "cuda:x", "CUDA:0", "cuda:0;cuda:1"])
+@pytest.mark.parametrize(
+    "device", ["", ",", "cuda:0,", "auto,cpu", "cuda:x", "CUDA:0", "cuda:0;cuda:1", "GPU", "GPU-", "mig-1a"]
+)
 def test_what_names_no_device_is_refused(device: str) -> None:
     with pytest.raises(InputError, match="--device takes"):
         spread(device, None, False, never)

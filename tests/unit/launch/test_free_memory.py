@@ -11,8 +11,8 @@ import psutil
 import pytest
 
 from gloss_tune.errors import DeviceSilentError
-from gloss_tune.launch import devices
-from gloss_tune.launch.devices import ask_torch
+from gloss_tune.finetune import cards
+from gloss_tune.finetune.cards import ask_torch
 from gloss_tune.launch.free_memory import free_memory, free_ram
 
 MB = 10**6
@@ -106,7 +106,7 @@ def test_torch_is_asked_for_cuda_devices_only(fake_torch: Path) -> None:
 def test_torch_that_hangs_or_says_nothing_gives_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DeviceSilentError, match="exit code 0"):
         ask_torch("pass")
-    monkeypatch.setattr(devices, "_PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(cards, "_PATIENCE_SECONDS", 0.5)
     started: list[subprocess.Popen[str]] = []
     popen = subprocess.Popen
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gloss_tune.losses import NORMALIZATIONS, similarity_graph, transition_matrix
+from gloss_tune.losses import NORMALIZATIONS, gloss_loss, graph, similarity_graph, transition_matrix
 
 
 def _embeddings(B: int = 12, D: int = 5, seed: int = 0) -> Tensor:
@@ -123,3 +123,38 @@ def test_refuses_wrong_shapes_and_names() -> None:
         transition_matrix(_embeddings())
     with pytest.raises(ValueError, match="must be one of random_walk, symmetric, authors, got 'softmax'"):
         transition_matrix(torch.ones(2, 2), "softmax")
+
+
+@pytest.mark.parametrize("temperature", [0.01, 0.1])
+def test_a_large_batch_on_a_card_with_slow_float64_gives_the_same_loss(
+    temperature: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(3, (64,), generator=generator)
+    centres = torch.randn(3, 16, generator=generator)
+    X = (centres[labels] + torch.randn(64, 16, generator=generator)).requires_grad_()
+    masked = torch.arange(64) % 2 == 0
+
+    def loss_and_gradient() -> tuple[torch.Tensor, torch.Tensor]:
+        loss = gloss_loss(X, labels, masked, 3, temperature=temperature)
+        return loss, torch.autograd.grad(loss, X)[0]
+
+    expected = loss_and_gradient()
+    products: list[torch.dtype] = []
+    monkeypatch.setattr(graph, "_LARGE_BATCH", 64)
+    monkeypatch.setattr(graph, "_has_slow_float64", lambda device: products.append(torch.float32) or True)
+    torch.testing.assert_close(loss_and_gradient(), expected, rtol=2e-4, atol=1e-6)
+    assert products
+    monkeypatch.setattr(torch, "get_float32_matmul_precision", lambda: "high")
+    torch.testing.assert_close(loss_and_gradient(), expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("capability", "slow"), [((9, 0), False), ((8, 0), False), ((8, 9), True), ((7, 5), True)]
+)
+def test_cards_for_graphics_have_slow_float64(
+    capability: tuple[int, int], slow: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    assert graph._has_slow_float64(torch.device("cuda:0")) is slow
+    assert not graph._has_slow_float64(torch.device("cpu"))
