@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection
 
+from gloss_tune.cgroups import quota_cores
 from gloss_tune.idle import IdleCores
 from gloss_tune.logging import logger
 from gloss_tune.wording import count
@@ -65,8 +66,8 @@ class CoreShare:
 
 
 def usable_cores() -> int:
-    """Processors that this process may use: by its affinity, and by its container's quota."""
+    """Processors that this process may use: by its affinity, and by the quotas of its container or job."""
     from joblib import cpu_count
 
-    cores: int = cpu_count()
-    return cores
+    cores: int = cpu_count()  # which sees a quota only where control groups are mounted
+    return min(cores, quota_cores() or cores)

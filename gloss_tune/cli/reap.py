@@ -34,7 +34,10 @@ def reap(
     artifacts: Artifacts = None,
     failed: Annotated[
         bool,
-        typer.Option("--failed", help="Requeue the failed trials too, after the cause was fixed."),
+        typer.Option(
+            "--failed",
+            help="Requeue the failed trials too, after the cause was fixed, and say why each had failed.",
+        ),
     ] = False,
     force: Force = False,
     format: OutputFormat = Format.table,
@@ -52,11 +55,14 @@ def reap(
 
     opened = open_study(storage, study)
     lost = opened.requeue_lost(all_running=all_running)
-    again = requeue_failed(opened.storage, opened.study_id) if failed else []
+    again = requeue_failed(opened.storage, opened.study_id) if failed else {}
     tidy(artifacts_folder(storage, artifacts), opened)
     if format is Format.json:
-        emit(to_json({"study": opened.name, "requeued": [*lost.requeued, *again], "given_up": lost.given_up}))
+        told = {"requeued": [*lost.requeued, *again], "given_up": lost.given_up, "had_failed": again}
+        emit(to_json({"study": opened.name, **told}))
         return
+    for number, reason in again.items():
+        logger.info("Trial %d had failed: %s", number, " ".join(reason.split()))
     for number in sorted([*lost.requeued, *again]):
         emit(str(number))
     requeued = len(lost.requeued) + len(again)

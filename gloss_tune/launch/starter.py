@@ -22,6 +22,7 @@ from typing import Any
 import psutil
 
 from gloss_tune.errors import StartAbandonedError
+from gloss_tune.launch.socket_folder import ensure_short_folder
 from gloss_tune.storage.url import parse_storage_url
 
 _LOOK_SECONDS = 0.2
@@ -60,6 +61,7 @@ class Starter:
     def __init__(self, storage: str, rehearsal: bool, must_leave: Callable[[], bool]) -> None:
         self._must_leave = must_leave
         self._context: BaseContext
+        ensure_short_folder()
         if "forkserver" in multiprocessing.get_all_start_methods():
             self._context = multiprocessing.get_context("forkserver")
             driver = _DRIVERS[parse_storage_url(storage).get_backend_name()]

@@ -129,11 +129,11 @@ def expire_claims(
 
 
 @retried
-def requeue_failed(storage: SharedStorage, study_id: int) -> list[int]:
+def requeue_failed(storage: SharedStorage, study_id: int) -> dict[int, str]:
     """Give every failed trial another chance, after the cause was fixed: under its number, with its parameters.
 
     Returns:
-        Their numbers, in rising order.
+        Why each had failed, by its number, in rising order.
     """
     with storage.transaction() as session:
         failed = session.scalars(
@@ -143,6 +143,10 @@ def requeue_failed(storage: SharedStorage, study_id: int) -> list[int]:
             .with_for_update()
         ).all()
         keys = [trial.trial_id for trial in failed]
+        reasons = {
+            trial.number: text_attribute(session, trial.trial_id, "error") or "no reason was told"
+            for trial in failed
+        }
         for attribute, names in (
             (schema.TrialUserAttribute, ("error", "lost_workers")),
             (schema.TrialSystemAttribute, (schema.CONSTRAINTS,)),
@@ -154,7 +158,7 @@ def requeue_failed(storage: SharedStorage, study_id: int) -> list[int]:
             requeue(session, trial.trial_id)
         if failed:
             count_reopening(session, study_id)
-        return [trial.number for trial in failed]
+        return reasons
 
 
 @retried

@@ -268,7 +268,9 @@ def test_failed_trials_get_another_chance_under_their_numbers(storage_url: str) 
     end(opened)
     fail(opened)
     params = [trial_of(opened, n).params for n in range(3)]
-    assert requeue_failed(opened.storage, opened.study_id) == [0, 2]
+    reasons = {number: trial_of(opened, number).user_attrs["error"] for number in (0, 2)}
+    assert requeue_failed(opened.storage, opened.study_id) == reasons
+    assert all(reasons.values())
     assert states(opened) == "WCWW"
     assert stop_reason(opened) is None
     again = trial_of(opened, 0)
@@ -280,7 +282,7 @@ def test_failed_trials_get_another_chance_under_their_numbers(storage_url: str) 
     assert [trial_of(fresh, n).params for n in range(3)] == params
     assert trial_of(fresh, 0).user_attrs["attempts"] == 2
     assert states(opened) == "CCWW"
-    assert requeue_failed(opened.storage, opened.study_id) == []
+    assert requeue_failed(opened.storage, opened.study_id) == {}
 
 
 def test_a_trial_given_up_by_lost_workers_is_a_failure_too(storage_url: str) -> None:

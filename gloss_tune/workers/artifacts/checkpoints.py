@@ -31,9 +31,11 @@ class SavingCost:
 
     Args:
         seconds: of the last one; 0 before the first.
+        failure: why the last one could not be written; empty where it could, or before the first.
     """
 
     seconds: float = 0.0
+    failure: str = ""
 
 
 class TrialCheckpoint:
@@ -113,15 +115,32 @@ class TrialCheckpoint:
         try:
             save_checkpoint(path, state)
         except (OSError, RuntimeError) as error:  # torch has its own for a disk that is full
-            logger.warning(
-                "Trial %d: no checkpoint could be written (%s); going on without.", self._number, error
-            )
+            self._warn(path, error)
         else:
+            self._cost.failure = ""
             # a later attempt's says that this worker lost its lease while it wrote: then ours is the one too many
             for superseded in self._whole()[1:]:
                 remove(superseded.path)
         self._since = time.monotonic()
         self._cost.seconds = self._since - start
+
+    def _warn(self, path: Path, error: Exception) -> None:
+        """Once for each reason: a worker that meets the same one after every epoch need not repeat it."""
+        reason = getattr(error, "strerror", None) or str(error)
+        if reason == self._cost.failure:
+            return
+        self._cost.failure = reason
+        advice = "make room, or name another folder by --artifacts"
+        if isinstance(error, PermissionError):
+            advice = (
+                f"let all workers' users write to {path.parent} (a common group and umask 002, or chmod -R g+rwX), or "
+                "name another folder by --artifacts"
+            )
+        logger.warning(
+            "Trial %d: no checkpoint could be written to %s (%s); going on without, so that trials which lose their "
+            "worker start over. To mend that, %s. This is said once.",
+            self._number, path.parent, reason, advice,
+        )  # fmt: skip
 
     def delete(self) -> None:
         """Remove what is left of the trial's checkpoints, unfinished ones too: the trial has ended."""

@@ -14,6 +14,7 @@ import shutil
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ def trial_files(folder: Path) -> list[TrialFile]:
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
-        logger.warning("%s cannot be looked at (%s); what is left over there stays.", folder, error.strerror)
+        _warn_once(f"{folder} cannot be looked at ({error.strerror}); what is left over there stays.")
         return []
     matches = ((name, _NAME.fullmatch(name)) for name in sorted(names))
     return [
@@ -69,6 +70,12 @@ def trial_files(folder: Path) -> list[TrialFile]:
         for name, match in matches
         if match
     ]
+
+
+@cache
+def _warn_once(message: str) -> None:
+    """A worker looks after every trial, and finds the same."""
+    logger.warning("%s", message)
 
 
 def remove(path: Path) -> None:
