@@ -6,16 +6,19 @@
     │   ├── DataError                 a data set: missing, malformed, or unfit for classification
     │   ├── EncoderError              an encoder that cannot be found or is not what it claims to be
     │   ├── StorageError              a storage URL, or a database that is not ours to write to
+    │   │   ├── StorageAwayError      exit code 69: nothing answers there now; try again
+    │   │   └── StorageRefusedError   the storage answers and refuses: rights, password, missing tables
     │   └── StudyMismatchError        a study that exists but differs from what was asked for
     ├── TrialError                    one trial failed; the study goes on
     │   ├── NonFiniteLossError        the loss became NaN or infinite
-    │   └── DeviceMemoryError         the device ran out of memory
+    │   ├── DeviceMemoryError         the device ran out of memory
+    │   └── QueuedParamsError         the parameters that a trial was queued with are not of the study's space
     ├── MachineError                  this machine cannot go on; its trial waits again, the worker leaves
     │   ├── DeviceLostError           the device computes nothing more for this process
     │   └── DeviceFullError           others leave too little of the device's memory to begin
     ├── Interrupted                   a signal asks a run to stop; its trial waits again
     ├── LeaseLostError                a trial belongs to another worker by now
-    ├── StorageLostError              the storage stayed away for longer than anyone waits
+    ├── StorageLostError              exit code 69: the storage stayed away for longer than anyone waits
     ├── StudyStoppedError             too many trials of a study have failed
     ├── WorkLeftError                 the workers left a study before its end, as they were asked to
     ├── CheckpointError               a checkpoint cannot be read; its trial starts over
@@ -71,6 +74,16 @@ class StorageError(InputError):
     """A storage URL is malformed, unreachable, or points to a database that is not ours to write to."""
 
 
+class StorageAwayError(StorageError):
+    """Nothing answers at a storage's URL, or it cannot take anyone just now; the same command may work later."""
+
+    exit_code = 69
+
+
+class StorageRefusedError(StorageError):
+    """The storage answers and refuses what is asked, and would go on refusing until somebody mends that."""
+
+
 class StudyMismatchError(InputError):
     """A study exists, but differs from what was asked for or from what this worker sees.
 
@@ -98,6 +111,10 @@ class DeviceMemoryError(TrialError):
     """The device ran out of memory, and there was no smaller step to fall back to."""
 
 
+class QueuedParamsError(TrialError):
+    """The parameters that a trial was queued with, by another tool, are not of the study's space."""
+
+
 class MachineError(GlossTuneError):
     """This machine or its device cannot go on, whatever the trial; a fresh process, or another machine, may."""
 
@@ -120,6 +137,8 @@ class LeaseLostError(GlossTuneError):
 
 class StorageLostError(GlossTuneError):
     """The storage was away for longer than anyone waits; leases run out, and the trials will be requeued."""
+
+    exit_code = 69
 
 
 class StudyStoppedError(GlossTuneError):

@@ -61,12 +61,32 @@ def _exists(pid: int) -> bool:
 
 
 @cache
-def _machine() -> str:
-    """One boot of one machine and, on Linux, one namespace of process ids: containers may share a host's name."""
-    if sys.platform == "darwin":
-        return f"{socket.gethostname()}:{uuid.getnode():x}"
+def boot() -> str:
+    """This start of this machine, whose monotonic clock all its processes share; empty where that cannot be told.
+
+    Processes in a namespace of their own for the time have a clock of their own.
+    """
     try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot}:{Path('/proc/self/ns/pid').stat().st_ino}"
+        start = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        clock = Path("/proc/self/ns/time")
+        return f"{start}:{clock.stat().st_ino}" if clock.exists() else start
+    except OSError:
+        return ""
+
+
+@cache
+def _machine() -> str:
+    """One boot of one machine and, on Linux, one namespace of process ids: containers may share a host's name.
+
+    Machines that were cloned while they ran share even the boot; their names and network cards mostly differ.
+    """
+    number = uuid.getnode()
+    is_made_up = number >> 40 & 1  # for want of a network card, and anew in each process
+    card = f"{socket.gethostname()}:{0 if is_made_up else number:x}"
+    if sys.platform == "darwin":
+        return card
+    try:
+        start = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{start}:{Path('/proc/self/ns/pid').stat().st_ino}:{card}"
     except OSError:
         return ""

@@ -147,7 +147,7 @@ def _refuse_at_work(study: OpenStudy, what: str, force: bool) -> None:
 def _change(storage: SharedStorage, names: list[str], write: Callable[[], Callable[[Any], None]]) -> None:
     """Look and write in one transaction, one process at a time: two that want one name cannot both get it."""
     written = write()
-    with storage.exclusive(), storage.transaction() as session:
+    with storage.exclusive() as session:
         for name in names:
             if name_is_taken(session, name):
                 raise InputError(

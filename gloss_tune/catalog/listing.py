@@ -51,7 +51,7 @@ def _is_part(study: OpenStudy, names: dict[str, OpenStudy]) -> bool:
 
 def _row(study: OpenStudy, confirmation: OpenStudy | None, artifacts: Path | None) -> dict[str, Any]:
     history = read_history(study)
-    trials = count_states(history)
+    trials = count_states(history, study.spec.trials)
     best = best_of(history)
     own = [study] if confirmation is None else [study, confirmation]
     return {

@@ -92,24 +92,27 @@ def main() -> None:
         _complain(f"{error}; fix that and repeat")
         sys.exit(1)
     except Exception as error:
-        reason = _storage_trouble(error)
-        if reason is None:
+        trouble = _storage_trouble(error)
+        if trouble is None:
             raise
-        _complain(f"The storage does not do what was asked: {reason}. Fix that and repeat")
-        sys.exit(1)
+        message, code = trouble
+        _complain(message)
+        sys.exit(code)
 
 
-def _storage_trouble(error: Exception) -> str | None:
-    """What a database said, in one line; None if the error is not a database's."""
+def _storage_trouble(error: Exception) -> tuple[str, int] | None:
+    """What a database's error means, and the exit code; None if the error is not a database's."""
     if "sqlalchemy" not in sys.modules:
         return None
-    from optuna.exceptions import StorageInternalError
-    from sqlalchemy.exc import DBAPIError
+    from gloss_tune.storage.sqlstate import is_storage_error, outage, reason_of, refusal
 
-    cause = error.__cause__ if isinstance(error, StorageInternalError) and error.__cause__ else error
-    if not isinstance(cause, DBAPIError | StorageInternalError):
+    if (reason := outage(error)) is not None:
+        return f"The storage does not answer: {reason}. Try again when it does", 69
+    if (refused := refusal(error)) is not None:
+        return f"The storage does not do what was asked: {refused[0]}. Next: {refused[1]}", 2
+    if not is_storage_error(error):
         return None
-    return str(getattr(cause, "orig", None) or cause).strip().splitlines()[0]
+    return f"The storage does not do what was asked: {reason_of(error)}. Fix that and repeat", 1
 
 
 def _complain(message: str) -> None:

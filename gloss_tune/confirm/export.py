@@ -62,7 +62,7 @@ def exported_trial(opened: OpenStudy, number: int | None = None) -> dict[str, An
         GlossTuneError: if no trial is complete yet.
     """
     history = read_history(opened)
-    best, now = whole_trial(opened, best_of(history)), count_states(history)
+    best, now = whole_trial(opened, best_of(history)), count_states(history, opened.spec.trials)
     if best is None:
         raise GlossTuneError(_nothing_to_export(opened, now))
     if number is not None:

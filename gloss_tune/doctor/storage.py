@@ -23,7 +23,9 @@ from gloss_tune.filesystem import (
     why_not_writable,
 )
 from gloss_tune.logging import redact
+from gloss_tune.storage.postgres import DRIVER, is_pooled
 from gloss_tune.storage.sqlite_file import find_fault
+from gloss_tune.storage.sqlstate import refusal
 from gloss_tune.storage.url import parse_storage_url
 from gloss_tune.wording import duration, size
 
@@ -115,7 +117,7 @@ def _sqlite_advice(error: sqlite3.Error) -> str:
 
 def _check_postgres(url: URL) -> Finding[Place]:
     shown = redact(url.set(drivername="postgresql").render_as_string(hide_password=True))
-    connect = {"connect_timeout": 10, "application_name": "gloss-tune doctor", "options": "-c timezone=UTC"}
+    connect = {"connect_timeout": 10, "application_name": "gloss-tune doctor", **DRIVER}
     try:
         engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool, connect_args=connect)
         with engine.connect() as connection:
@@ -125,7 +127,8 @@ def _check_postgres(url: URL) -> Finding[Place]:
         return Finding(f"{shown} needs the package {error.name}", "failed", advice)
     except (sqlalchemy.exc.SQLAlchemyError, ValueError) as error:
         reason = first_line(getattr(error, "orig", None) or error)
-        return Finding(f"{shown}: {reason}", "failed", _POSTGRES_ADVICE)
+        refused = refusal(error)
+        return Finding(f"{shown}: {reason}", "failed", refused[1] if refused else _POSTGRES_ADVICE)
 
 
 def _probe_postgres(connection: sqlalchemy.Connection, shown: str) -> Finding[Place]:
@@ -138,6 +141,8 @@ def _probe_postgres(connection: sqlalchemy.Connection, shown: str) -> Finding[Pl
     found = (
         f"{shown} (Postgres {version}) answers in {duration(seconds)}; {used} of {most} connections in use"
     )
+    if is_pooled(connection):
+        found += "; a pooler is in between, which may share connections by transaction"
     if read_only:
         return Finding(f"{found}; it takes no writes", "failed", "name the primary server, not a standby")
     if not may_write:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gloss_tune.doctor.checklist import Finding
 from gloss_tune.doctor.storage import Place
-from gloss_tune.queue.heartbeats import WorkerEntry, live_workers
+from gloss_tune.queue.heartbeats import WorkerEntry, gone_workers, live_workers
 from gloss_tune.queue.recovery import silent_trials
 from gloss_tune.storage.connect import open_storage
 from gloss_tune.study.status import finished_of, trial_counts
@@ -57,9 +57,9 @@ def check_versions(opened: OpenStudy) -> Finding[None]:
 
 def check_workers(opened: OpenStudy) -> Finding[list[WorkerEntry]]:
     """Who is at work, and which running trials nobody works on; the value is the workers at work."""
-    listed = live_workers(opened.storage, opened.study_id, opened.spec.lease)
-    at_work = [worker for worker in listed if not worker.is_gone]
-    ended = {worker.trial for worker in listed if worker.is_gone and worker.trial is not None}
+    gone = gone_workers(opened.storage, opened.study_id, opened.spec.lease)
+    at_work = [w for w in live_workers(opened.storage, opened.study_id, opened.spec.lease) if w not in gone]
+    ended = {worker.trial for worker in gone if worker.trial is not None}
     silent = sorted(ended | set(silent_trials(opened.storage, opened.study_id, opened.spec.lease)))
     hosts = Counter(worker.host for worker in at_work)
     found = ", ".join(f"{number} on {host}" for host, number in sorted(hosts.items())) or "none at work"

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from enum import Enum
 from multiprocessing.connection import Connection
 
-from gloss_tune.errors import GlossTuneError, InputError, MachineError, StorageError
+from gloss_tune.errors import GlossTuneError, InputError, MachineError, StorageAwayError
 from gloss_tune.logging import configure, logger
 from gloss_tune.signals import StopFlag, stop_on_signal
 from gloss_tune.workers.entry import serve
@@ -74,6 +74,7 @@ class Leaving:
 
     why: Why
     reason: str = ""
+    exit_code: int = 1
 
 
 def work_for_parent(order: Order, connection: Connection) -> None:
@@ -95,14 +96,14 @@ def work_for_parent(order: Order, connection: Connection) -> None:
 def _work(order: Order, connection: Connection, stop: StopFlag) -> Leaving:
     try:
         serve(order.storage, order.study, order.options, stop, lambda: _send(connection, TrialFinished()))
-    except StorageError as error:  # the parent opened this storage: it is away, and will be back
+    except StorageAwayError as error:  # the parent opened this storage: it will be back
         return Leaving(Why.crashed, str(error))
     except InputError as error:
         return Leaving(Why.wrong_input, str(error))
     except MachineError as error:  # in a fresh process the device may compute again
         return Leaving(Why.crashed, str(error))
     except GlossTuneError as error:
-        return Leaving(Why.gave_up, str(error))
+        return Leaving(Why.gave_up, str(error), error.exit_code)
     except Exception as error:
         logger.error("%s", traceback.format_exc())
         return Leaving(Why.crashed, f"{type(error).__name__}: {error}")

@@ -130,6 +130,8 @@ class _Group:
         else:
             time.sleep(_LOOK_SECONDS)
         self._forward_signal()
+        if self._watch.failure is not None:
+            self._stop_for(self._watch.failure)
         for worker, member in list(self._members.items()):
             self._receive(worker, member)
             if member.process.exitcode is not None:
@@ -190,11 +192,12 @@ class _Group:
         member.connection.close()  # should the exit code be a dead server's, the worker lives: this ends it
         exit_code = member.process.exitcode
         assert exit_code is not None
+        pid = member.process.pid
         member.process.join()
         member.process.close()
         leaving = member.leaving or _infer_leaving(exit_code)
         if leaving.why is Why.crashed:
-            self._handle_death(worker, leaving.reason)
+            self._handle_death(worker, leaving.reason, pid)
         elif leaving.why is Why.stopped and self._ordered is None:
             self._signal_of_others = exit_code
         elif leaving.why is Why.wrong_input:
@@ -202,10 +205,10 @@ class _Group:
         elif leaving.why is Why.gave_up:
             if self._members and (self._failure is None or str(self._failure) != leaving.reason):
                 logger.warning("Worker %d gives up: %s", worker, leaving.reason)
-            self._fail(leaving.reason)
+            self._fail(leaving.reason, leaving.exit_code)
 
-    def _handle_death(self, worker: int, reason: str) -> None:
-        self._watch.requeue()
+    def _handle_death(self, worker: int, reason: str, pid: int | None = None) -> None:
+        self._watch.requeue(pid)
         if self._ordered is not None:
             if not self._killed:
                 logger.warning("Worker %d: %s.", worker, reason)
@@ -220,11 +223,14 @@ class _Group:
         else:
             logger.warning("Worker %d: %s. Starting it again in %.0f s.", worker, reason, pause)
 
-    def _fail(self, reason: str) -> None:
+    def _fail(self, reason: str, exit_code: int = 1) -> None:
         """One worker will not go on; the others may still finish the study, which then counts."""
-        self._failure = self._failure or GlossTuneError(reason)
+        if self._failure is None:
+            self._failure = GlossTuneError(reason)
+            self._failure.exit_code = exit_code
 
-    def _stop_for(self, error: InputError) -> None:
+    def _stop_for(self, error: GlossTuneError) -> None:
+        """No worker can go on."""
         if not isinstance(self._failure, InputError):
             self._failure = error
         self._stop_workers(StopOrder(signal.SIGTERM, at_once=False))
@@ -275,8 +281,9 @@ class _Group:
         if self._stop.signum is not None:
             return self._stop.exit_code
         done = now is not None and not now["waiting"] + now["running"]
-        if self._failure is not None and (isinstance(self._failure, InputError) or not done):
-            raise self._failure
+        failure = self._failure or self._watch.failure  # which the last look may have found
+        if failure is not None and (isinstance(failure, InputError) or not done):
+            raise failure
         return 0 if done else self._signal_of_others or 0
 
     def _where(self) -> str:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 import time
 
+from gloss_tune.errors import GlossTuneError, StorageLostError
 from gloss_tune.launch.density import Density
 from gloss_tune.logging import logger
-from gloss_tune.storage.retry import outage
+from gloss_tune.storage.retry import PATIENCE_SECONDS
+from gloss_tune.storage.sqlstate import outage
 from gloss_tune.study.status import finished_of, trial_counts
 from gloss_tune.study.study import OpenStudy
 
@@ -33,8 +35,10 @@ class StudyWatch:
         self._density = density
         self._trials_told = self._trials_considered = 0
         self._further: list[str] = []
-        self._away = False
+        self._away_since: float | None = None
         self._lost = False
+        self._children: list[int] = []
+        self.failure: GlossTuneError | None = None
         self._said = (finished_of(counts), time.monotonic())
         self._wake = threading.Event()
         self._stop = threading.Event()
@@ -44,10 +48,16 @@ class StudyWatch:
     @property
     def away(self) -> bool:
         """Whether the storage did not answer when it was last asked."""
-        return self._away
+        return self._away_since is not None
 
-    def requeue(self) -> None:
-        """A worker has died: let its trial wait again soon, or as soon as the storage answers."""
+    def requeue(self, pid: int | None) -> None:
+        """A worker has died: let its trial wait again soon, or as soon as the storage answers.
+
+        Args:
+            pid: its process, None if it never had one.
+        """
+        if pid is not None:
+            self._children.append(pid)
         self._lost = True
         self._wake.set()
 
@@ -62,7 +72,7 @@ class StudyWatch:
         """Whether further workers may come, without any more trial: the group's only worker may have left."""
         # in the reverse of the thread's order: what it decides in between is then seen as further workers
         considering = self._trials_considered < self._trials_told
-        return (considering and not self._away) or bool(self._further)
+        return (considering and not self.away) or bool(self._further)
 
     def take_further(self) -> list[str]:
         """The devices of workers to add, each told once."""
@@ -81,32 +91,45 @@ class StudyWatch:
         self._stop.set()
         self._wake.set()
         self._thread.join(timeout)
-        return None if self._away or self._thread.is_alive() else self._counts
+        return None if self.away or self.failure or self._thread.is_alive() else self._counts
 
     def _watch(self) -> None:
         last = False
-        while not last:
+        while not last and self.failure is None:
             last = self._stop.is_set()
             try:
                 self._check()
+            except GlossTuneError as error:  # deleted, or refused: asking again does not mend it
+                self.failure = error
             except Exception as error:  # whatever it is, the workers go on and need looking after
-                if not self._away:
-                    logger.warning("The storage does not answer (%s); asking again.", outage(error) or error)
-                self._away = True
+                self._cannot_check(error)
             else:
-                if self._away:
+                if self.away:
                     logger.info("The storage answers again.")
-                self._away = False
+                self._away_since = None
             if not last:
                 self._wake.wait(_PAUSE)
                 self._wake.clear()
         self._opened.storage.remove_session()
 
+    def _cannot_check(self, error: Exception) -> None:
+        reason = outage(error) or f"{type(error).__name__}: {error}"
+        now = time.monotonic()
+        if self._away_since is None:
+            logger.warning("The storage does not answer (%s); asking again.", reason)
+            self._away_since = now
+        elif now - self._away_since >= PATIENCE_SECONDS:
+            self.failure = StorageLostError(
+                f"Storage {self._opened.storage.redacted_url} has not answered for {now - self._away_since:.0f} s "
+                f"({reason}). Nothing that was stored is lost; launch again when it is back"
+            )
+
     def _check(self) -> None:
+        self._opened.check_still_there()
         if self._lost:
             self._lost = False
             try:
-                self._opened.requeue_lost(only_gone=True)
+                self._opened.requeue_lost(only_gone=True, children=self._children)
             except BaseException:
                 self._lost = True
                 raise

@@ -16,6 +16,7 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState
 from sqlalchemy.exc import IntegrityError
 
+from gloss_tune.queue.claims import was_claimed
 from gloss_tune.storage import schema
 from gloss_tune.storage.attributes import text_attribute
 from gloss_tune.storage.retry import retried
@@ -33,9 +34,29 @@ _LOCK_STUDY = (
     .with_for_update(key_share=True)
 )
 _TRIAL_COUNT = sqlalchemy.select(sqlalchemy.func.count()).where(_of_study)
+_BY_STATE = (
+    sqlalchemy.select(_trials.state, sqlalchemy.func.count().label("trials"))
+    .where(_of_study)
+    .group_by(_trials.state)
+)
+# the newest first: where another tool also ran trials of the budget, these are older
+_FOREIGN = (
+    sqlalchemy.select(_trials.state)
+    .where(_of_study, _trials.state != TrialState.WAITING, ~was_claimed)
+    .order_by(_trials.number.desc())
+)
+_UNFINISHED = sqlalchemy.select(
+    *(
+        sqlalchemy.select(sqlalchemy.func.count()).where(_of_study, *conditions).scalar_subquery()
+        for conditions in (
+            (_trials.state == TrialState.WAITING,),
+            (_trials.state == TrialState.RUNNING, was_claimed),
+        )
+    )
+)
 _FAILED_AND_WAITING = sqlalchemy.select(
     sqlalchemy.select(sqlalchemy.func.count())
-    .where(_of_study, _trials.state == TrialState.FAIL)
+    .where(_of_study, _trials.state == TrialState.FAIL, was_claimed)
     .scalar_subquery()
     .label("failed"),
     sqlalchemy.exists().where(_of_study, _trials.state == TrialState.WAITING).label("waiting"),
@@ -174,15 +195,39 @@ def grow(
 
 
 @retried
-def counts(storage: SharedStorage, study_id: int) -> dict[TrialState, int]:
-    """How many trials are in each state; a state without trials counts 0."""
+def counts(storage: SharedStorage, study_id: int, budget: int | None = None) -> dict[TrialState, int]:
+    """How many trials are in each state; a state without trials counts 0.
+
+    Args:
+        budget: how many the study was made with or extended to. Trials beyond that which another tool added, and ran
+            itself, are not counted; those that it only queued are, since workers run them. None to count all.
+    """
     with storage.reading() as session:
-        rows = session.execute(
-            sqlalchemy.select(schema.Trial.state, sqlalchemy.func.count().label("trials"))
-            .where(schema.Trial.study_id == study_id)
-            .group_by(schema.Trial.state)
-        )
-        return {**dict.fromkeys(TrialState, 0), **{row.state: row.trials for row in rows}}
+        connection = session.connection()
+        rows = connection.execute(_BY_STATE, {"study": study_id})
+        found = {**dict.fromkeys(TrialState, 0), **{row.state: row.trials for row in rows}}
+        beyond = 0 if budget is None else sum(found.values()) - budget
+        if beyond > 0:
+            known = {"study": study_id, "beyond": beyond}
+            for state in connection.execute(_FOREIGN.limit(sqlalchemy.bindparam("beyond")), known).scalars():
+                found[state] -= 1
+        return found
+
+
+@retried
+def foreign_trials(storage: SharedStorage, study_id: int) -> list[int]:
+    """Numbers of the trials that another tool ran, such as plain Optuna: no worker has ever claimed them."""
+    with storage.reading() as session:
+        statement = _FOREIGN.with_only_columns(_trials.number)
+        return sorted(session.connection().execute(statement, {"study": study_id}).scalars())
+
+
+@retried
+def unfinished(storage: SharedStorage, study_id: int) -> tuple[int, int]:
+    """How many trials wait, and how many are run by workers, which may be lost."""
+    with storage.reading() as session:
+        waiting, running = session.connection().execute(_UNFINISHED, {"study": study_id}).one()
+        return waiting, running
 
 
 @retried
@@ -199,7 +244,7 @@ def stop_reason(
         found = session.connection().execute(_FAILED_AND_WAITING, {"study": study_id}).one()
         if not found.failed or not found.waiting:
             return None
-        of_study = schema.Trial.study_id == study_id
+        of_study = (schema.Trial.study_id == study_id) & was_claimed
         failed = of_study & (schema.Trial.state == TrialState.FAIL)
         # the last sign of life is by the database's clock; a trial's own times are by its worker's
         life = schema.TrialHeartbeat

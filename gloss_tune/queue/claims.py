@@ -9,8 +9,9 @@ Each step below is one transaction, and may be repeated when the storage broke o
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -18,22 +19,13 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy
 from optuna.trial import TrialState
 
+from gloss_tune.errors import LeaseLostError
+from gloss_tune.queue.clock import database_now, keep_clock, server_started
 from gloss_tune.storage import schema
-from gloss_tune.storage.attributes import number_attribute, set_attributes
+from gloss_tune.storage.attributes import number_attribute, set_attributes, trial_state
+from gloss_tune.storage.fencing import holds
 from gloss_tune.storage.retry import retried
 from gloss_tune.storage.shared_storage import SharedStorage
-
-if TYPE_CHECKING:
-    from sqlalchemy.orm import Session
-
-import json
-from collections.abc import Mapping
-from datetime import datetime
-from typing import TYPE_CHECKING
-
-from gloss_tune.errors import LeaseLostError
-from gloss_tune.storage.attributes import trial_state
-from gloss_tune.storage.fencing import holds
 from gloss_tune.storage.statements import upsert
 
 if TYPE_CHECKING:
@@ -44,9 +36,11 @@ _TrialAttribute = schema.TrialUserAttribute
 # Statements are put together once: that takes longer than most of them run.
 _trials = schema.Trial.__table__
 _heartbeats = schema.TrialHeartbeat.__table__
+#: Whether a worker of ours has ever claimed a trial; others are run by other tools.
+was_claimed = sqlalchemy.exists().where(
+    _TrialAttribute.trial_id == _trials.c.trial_id, _TrialAttribute.key == "attempts"
+)
 _trial: Any = sqlalchemy.bindparam("trial")
-_NOW = sqlalchemy.select(sqlalchemy.func.now())
-_SERVER_START = sqlalchemy.select(sqlalchemy.func.pg_postmaster_start_time())
 _CLAIMED_UNHEARD = sqlalchemy.exists().where(
     _TrialAttribute.trial_id == _trials.c.trial_id,
     _TrialAttribute.key == "worker",
@@ -130,6 +124,7 @@ def claim(storage: SharedStorage, study_id: int, worker: str) -> Claim | None:
         found = connection.execute(_CLAIMABLE, known).one_or_none()
         if found is None:
             return None
+        keep_clock(session)
         # read in a statement of its own: what is read under the row's lock must not be older than the lock
         attempt = number_attribute(session, found.trial_id, "attempts") + 1
         connection.execute(_BEGIN, {"trial": found.trial_id, "start": schema.stored_now()})
@@ -140,19 +135,12 @@ def claim(storage: SharedStorage, study_id: int, worker: str) -> Claim | None:
     return taken
 
 
-@retried
-def renew(storage: SharedStorage, claimed: Claim) -> bool:
-    """Prolong the lease.
+def renew_lease(session: Session, claimed: Claim) -> bool:
+    """Prolong the lease, as part of a larger transaction.
 
     Returns:
-        False if the claim is no longer ours: the trial was reaped, or has ended.
+        False if the claim is no longer ours: the trial was requeued, or has ended.
     """
-    with storage.transaction() as session:
-        return renew_lease(session, claimed)
-
-
-def renew_lease(session: Session, claimed: Claim) -> bool:
-    """:func:`renew` as part of a larger transaction."""
     if not holds(session, claimed.trial_id, claimed.attempt):
         return False
     record_heartbeat(session, claimed.trial_id)
@@ -262,16 +250,6 @@ def record_heartbeat(session: Session, trial_id: int) -> None:
         session.connection().execute(_FIRST_HEARTBEAT, known)
 
 
-def database_now(session: Session) -> datetime:
-    """The database's clock, naive UTC: workers need not agree on the time. Read once in a transaction."""
-    now: datetime | None = session.info.get("now")
-    if now is None:
-        read = session.connection().execute(_NOW).scalar()
-        assert read is not None
-        now = session.info["now"] = read.replace(tzinfo=None)
-    return now
-
-
 def count_reopening(session: Session, study_id: int) -> None:
     """Trials that had ended wait again, which Optuna's cache of ended trials does not expect."""
     attribute = schema.StudySystemAttribute
@@ -294,34 +272,43 @@ def _reopenings(session: Session, study_id: int) -> int:
     return int(session.connection().execute(_REOPENING_COUNT, known).scalar() or 0)
 
 
-def server_started(session: Session) -> datetime:
-    """When the database server started, naive UTC; long ago for SQLite, which has none."""
-    if session.get_bind().dialect.name == "sqlite":
-        return datetime.min
-    started = session.connection().execute(_SERVER_START).scalar()
-    assert started is not None
-    naive: datetime = started.replace(tzinfo=None)
-    return naive
-
-
 def silent_claims(session: Session, study_id: int, lease: float) -> Sequence[Any]:
-    """The running trials that nobody has renewed for a lease, or since the server's start if that was later."""
+    """The claimed trials that nobody has renewed for a lease, or since the server's start if that was later.
+
+    What other tools run is none of ours: it was never claimed, gives no sign of life, and is left alone.
+    """
     if math.isinf(lease):
         return []
-    now = database_now(session)
-    deadline = now - timedelta(seconds=lease)
+    deadline = database_now(session) - timedelta(seconds=lease)
     if server_started(session) > deadline:
         return []
     life = schema.TrialHeartbeat
-    # no sign of life at all, and one from the future (a clock was set back), are none that anybody renews
-    lapsed = (
-        life.heartbeat.is_(None)
-        | (life.heartbeat < deadline)
-        | (life.heartbeat > now + timedelta(seconds=lease))
-    )
     return session.scalars(
         sqlalchemy.select(schema.Trial)
         .outerjoin(life, life.trial_id == schema.Trial.trial_id)
-        .where(schema.Trial.study_id == study_id, schema.Trial.state == TrialState.RUNNING, lapsed)
+        .where(
+            schema.Trial.study_id == study_id,
+            schema.Trial.state == TrialState.RUNNING,
+            was_claimed,
+            life.heartbeat.is_(None) | (life.heartbeat < deadline),
+        )
         .order_by(schema.Trial.number)
     ).all()
+
+
+def renew_early_heartbeats(session: Session, study_id: int, lease: float) -> None:
+    """Take a sign of life from the future for one of now: a clock was set back, and then nobody's lease would end.
+
+    A worker that lives renews its own anyhow; one that does not has a lease from now on.
+    """
+    if math.isinf(lease):
+        return
+    now = database_now(session)
+    of_study = sqlalchemy.select(_trials.c.trial_id).where(
+        _trials.c.study_id == study_id, _trials.c.state == TrialState.RUNNING
+    )
+    session.connection().execute(
+        sqlalchemy.update(_heartbeats)
+        .where(_heartbeats.c.trial_id.in_(of_study), _heartbeats.c.heartbeat > now + timedelta(seconds=lease))
+        .values(heartbeat=now)
+    )

@@ -6,37 +6,28 @@ shortens the wait for one where a worker's process is known to have ended.
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
-from datetime import timedelta
+import json
+from collections.abc import Collection, Iterable
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import sqlalchemy
 
-from gloss_tune.queue.claims import (
-    Claim,
-    database_now,
-    renew_lease,
-    silent_claims,
-)
+from gloss_tune.processes import ProcessIdentity, is_gone
+from gloss_tune.queue.claims import Claim, renew_lease, silent_claims
+from gloss_tune.queue.clock import database_now, keep_clock
 from gloss_tune.storage import schema
 from gloss_tune.storage.retry import retried
 from gloss_tune.storage.shared_storage import SharedStorage
-
-if TYPE_CHECKING:
-    from sqlalchemy.orm import Session
-
-import json
-from dataclasses import asdict, fields
-from datetime import datetime
-from typing import TYPE_CHECKING
-
-from gloss_tune.processes import ProcessIdentity, is_gone
 from gloss_tune.storage.statements import upsert
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
+_BEATS_PER_LEASE = 4
+_LONGEST_PAUSE = 5.0
+_MISSED_BEATS = 2
 _Attribute = schema.StudySystemAttribute
 # not that of the first release, whose workers stop at an entry that has a field more
 _PREFIX = "gloss_tune:at_work:"
@@ -76,6 +67,11 @@ class WorkerEntry:
         return is_gone(ProcessIdentity(self.host, self.machine, self.pid))
 
 
+def beat_pause(lease: float) -> float:
+    """Seconds between two heartbeats of a worker."""
+    return min(lease / _BEATS_PER_LEASE, _LONGEST_PAUSE)
+
+
 _FIELDS = {field.name for field in fields(WorkerEntry)}
 
 
@@ -88,6 +84,7 @@ def register_worker(storage: SharedStorage, study_id: int, entry: WorkerEntry) -
 
 def update_worker(session: Session, study_id: int, entry: WorkerEntry) -> None:
     """:func:`register_worker` as part of a larger transaction."""
+    keep_clock(session)
     stored = json.dumps({**asdict(entry), "seen": database_now(session).isoformat()})
     row = {"study_id": study_id, "key": _PREFIX + entry.id, "value_json": stored}
     upsert(session, _Attribute, ("study_id", "key"), [row])
@@ -113,10 +110,29 @@ def live_workers(storage: SharedStorage, study_id: int, lease: float) -> list[Wo
 
 
 @retried
-def registered_workers(storage: SharedStorage, study_id: int) -> list[WorkerEntry]:
-    """All entries, of silent workers too, in the order of their ids."""
+def gone_workers(
+    storage: SharedStorage, study_id: int, lease: float, children: Collection[int] = ()
+) -> list[WorkerEntry]:
+    """The workers whose processes have ended on this machine, in the order of their ids.
+
+    An end that this machine can see is not enough: machines that were cloned while they ran take each other's workers
+    for their own. So nothing was heard of these for two heartbeats, too.
+
+    Args:
+        children: process ids of ended workers that were the caller's children; these need no silence.
+    """
     with storage.reading() as session:
-        return [entry for entry, _ in read_workers(session, study_id)]
+        return _gone(read_workers(session, study_id), database_now(session), lease, children)
+
+
+def _gone(
+    registry: Iterable[tuple[WorkerEntry, datetime]],
+    now: datetime,
+    lease: float,
+    children: Collection[int] = (),
+) -> list[WorkerEntry]:
+    missed = now - timedelta(seconds=_MISSED_BEATS * beat_pause(lease))
+    return [entry for entry, seen in registry if (seen <= missed or entry.pid in children) and entry.is_gone]
 
 
 @retried
@@ -160,17 +176,17 @@ class Heartbeat:
 
     Args:
         holds: whether it still holds its trial; True between two trials.
-        silence: seconds since its last beat, by the database's clock; 0 at the first.
+        silence: seconds since its last beat, by the database's clock; 0 at the first, below 0 where that was set back.
         others_silent: whether other workers' trials have outlived their leases.
-        registry: all workers, the silent too.
-        present: those that were heard of within a lease, this one included.
+        others_gone: whether workers have ended on this machine without a word.
+        workers: those that were heard of within a lease, this one included.
     """
 
     holds: bool
     silence: float
     others_silent: bool
-    registry: list[WorkerEntry]
-    present: list[WorkerEntry]
+    others_gone: bool
+    workers: list[WorkerEntry]
 
 
 @retried
@@ -188,6 +204,7 @@ def send_heartbeat(
         holds = claimed is None or renew_lease(session, claimed)
         update_worker(session, study_id, entry)
         registry[entry.id] = (entry, now)
+        everybody = list(registry.values())
         deadline = now - timedelta(seconds=lease)
-        present = [other for other, seen in registry.values() if seen >= deadline]
-        return Heartbeat(holds, silence, bool(silent), [other for other, _ in registry.values()], present)
+        present = [other for other, seen in everybody if seen >= deadline]
+        return Heartbeat(holds, silence, bool(silent), bool(_gone(everybody, now, lease)), present)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import sqlalchemy
 from optuna.trial import TrialState
@@ -15,17 +14,16 @@ from gloss_tune.queue.claims import (
     count_reopening,
     end,
     record_heartbeat,
+    renew_early_heartbeats,
     requeue,
     silent_claims,
+    was_claimed,
 )
-from gloss_tune.queue.heartbeats import prune_workers, registered_workers
+from gloss_tune.queue.heartbeats import gone_workers, prune_workers
 from gloss_tune.storage import schema
 from gloss_tune.storage.attributes import number_attribute, set_attributes, text_attribute
 from gloss_tune.storage.retry import retried
 from gloss_tune.storage.shared_storage import SharedStorage
-
-if TYPE_CHECKING:
-    pass
 
 _FORGOTTEN_LEASES = 100.0
 
@@ -51,6 +49,7 @@ def requeue_lost(
     max_attempts: int,
     all_running: bool = False,
     only_gone: bool = False,
+    children: Collection[int] = (),
 ) -> Recovered:
     """Requeue the trials whose workers are gone: silent past their lease, or ended on this machine. Says so.
 
@@ -63,8 +62,9 @@ def requeue_lost(
             drops the trial and takes another.
         only_gone: leave the silent ones alone. They may live: whoever was cut off or asleep itself must first give
             all others the time to renew their leases.
+        children: process ids of ended workers that were the caller's children: it surely knows.
     """
-    gone = {worker.id for worker in registered_workers(storage, study_id) if worker.is_gone}
+    gone = {worker.id for worker in gone_workers(storage, study_id, lease, children)}
     recovered = expire_claims(storage, study_id, math.inf if only_gone else lease, max_attempts, gone)
     prune_workers(storage, study_id, gone, _FORGOTTEN_LEASES * lease)
     for number in recovered.requeued:
@@ -102,6 +102,7 @@ def expire_claims(
     """
     recovered = Recovered([], [])
     with storage.transaction() as session:
+        renew_early_heartbeats(session, study_id, lease)
         silent = {trial.trial_id for trial in silent_claims(session, study_id, lease)}
         running = (
             sqlalchemy.select(schema.Trial)
@@ -138,7 +139,7 @@ def requeue_failed(storage: SharedStorage, study_id: int) -> dict[int, str]:
     with storage.transaction() as session:
         failed = session.scalars(
             sqlalchemy.select(schema.Trial)
-            .where(schema.Trial.study_id == study_id, schema.Trial.state == TrialState.FAIL)
+            .where(schema.Trial.study_id == study_id, schema.Trial.state == TrialState.FAIL, was_claimed)
             .order_by(schema.Trial.number)
             .with_for_update()
         ).all()
@@ -166,7 +167,7 @@ def _requeue_running(storage: SharedStorage, study_id: int) -> list[int]:
     with storage.transaction() as session:
         running = session.scalars(
             sqlalchemy.select(schema.Trial)
-            .where(schema.Trial.study_id == study_id, schema.Trial.state == TrialState.RUNNING)
+            .where(schema.Trial.study_id == study_id, schema.Trial.state == TrialState.RUNNING, was_claimed)
             .order_by(schema.Trial.number)  # two at once must lock in one order
             .with_for_update()
         ).all()

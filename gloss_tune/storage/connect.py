@@ -7,8 +7,9 @@ first start on an empty database happens once.
 
 from __future__ import annotations
 
+import contextlib
 import functools
-import math
+import sqlite3
 import time
 from pathlib import Path
 from typing import Any
@@ -18,34 +19,23 @@ from alembic.util import CommandError
 from optuna.exceptions import StorageInternalError
 from sqlalchemy import event
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import (
-    IntegrityError,
-    InvalidatePoolError,
-    OperationalError,
-    ProgrammingError,
-    SQLAlchemyError,
-)
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from gloss_tune.errors import StorageError
+from gloss_tune.errors import StorageAwayError, StorageError
 from gloss_tune.logging import redact
-from gloss_tune.storage import schema
-from gloss_tune.storage.shared_storage import READS, SharedStorage, exclusive
+from gloss_tune.storage import postgres, schema
+from gloss_tune.storage.shared_storage import READS, SharedStorage
 from gloss_tune.storage.sqlite_file import connection_for_reading, find_fault
+from gloss_tune.storage.sqlstate import outage, reason_of, refusal, sqlstate
 from gloss_tune.storage.url import engine_url, parse_storage_url, shown_url
 
 _BUSY_SECONDS = 300.0
 _FIRST_START_TRIES = 20
-_IDLE_SECONDS = 2.0
-# A worker that is suspended inside a transaction must not hold up the others; a silent network is a broken one.
-_POSTGRES: dict[str, Any] = {
-    "application_name": "gloss-tune",
-    "connect_timeout": 15,
-    "options": "-c timezone=UTC -c idle_in_transaction_session_timeout=30s",
-    "keepalives_idle": 15,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 30_000,
-}
+# another process made the same at the same time
+_MADE_MEANWHILE = {"23505", "40001", "40P01", "42710", "42P07", "XX000"}
+_VISIBLE_TABLES = sqlalchemy.text(
+    "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND pg_table_is_visible(oid)"
+)
 
 
 def open_storage(text: str, *, create: bool = False, read_only: bool = False) -> SharedStorage:
@@ -74,10 +64,14 @@ def open_storage(text: str, *, create: bool = False, read_only: bool = False) ->
             f"Storage {shown} needs the package {error.name}; pip install 'gloss-tune[postgres]'"
         ) from None
     except (SQLAlchemyError, StorageInternalError, CommandError, OSError, ValueError) as error:
-        reason = redact(str(getattr(error, "orig", None) or error.__cause__ or error)).strip().splitlines()[0]
-        raise StorageError(
-            f"Storage {shown} cannot be opened: {reason}. Check the URL and that it is running"
-        ) from None
+        reason = redact(reason_of(error.__cause__ or error))
+        if outage(error) is not None:
+            raise StorageAwayError(
+                f"Storage {shown} cannot be opened: {reason}. Check the URL and that it is running, and try again"
+            ) from None
+        refused = refusal(error)
+        advice = "Check the URL" if refused is None else f"Next: {refused[1]}"
+        raise StorageError(f"Storage {shown} cannot be opened: {reason}. {advice}") from None
 
 
 def _open(url: URL, shown: str, *, create: bool, read_only: bool) -> SharedStorage:
@@ -90,24 +84,25 @@ def _open(url: URL, shown: str, *, create: bool, read_only: bool) -> SharedStora
             # a connection for each look: a writer may come to work meanwhile, and is read in another way
             kwargs |= {"creator": connect_reader, "poolclass": sqlalchemy.NullPool}
     else:
-        options = f"{_POSTGRES['options']} {url.query.get('options', '')}".strip()
-        own = {key: value for key, value in url.query.items() if key in _POSTGRES}
-        connect = {**_POSTGRES, **own, "options": options}
-        kwargs = {"pool_size": 3, "connect_args": connect}
+        own = {key: value for key, value in url.query.items() if key in postgres.CONNECT}
+        kwargs = {"pool_size": 3, "connect_args": {**postgres.CONNECT, **own, **postgres.DRIVER}}
     probe = sqlalchemy.create_engine(engine_url(url), **kwargs)
+    if sqlite:
+        _make_atomic(probe, read_only)
+    else:
+        postgres.Sessions(probe)
     try:
-        if not create and not _look(probe, shown):
-            raise StorageError(f"Storage {shown} holds no study yet; 'gloss-tune create' makes one")
-        if create and not _look(probe, shown):
-            with exclusive(probe):
-                _first_start(url, kwargs)
+        if not _look(probe, shown):
+            if not create:
+                raise StorageError(f"Storage {shown} holds no study yet; 'gloss-tune create' makes one")
+            _first_start(probe)
     finally:
         probe.dispose()
     storage = SharedStorage(url, kwargs, skip_table_creation=True, skip_compatibility_check=True)
     if sqlite:
         _make_atomic(storage.engine, read_only)
     else:
-        _test_idle(storage.engine)
+        postgres.Sessions(storage.engine)
     return storage
 
 
@@ -115,10 +110,10 @@ def _look(engine: sqlalchemy.Engine, shown: str) -> bool:
     """Whether the database holds Optuna's tables, in a version that we can use; writes nothing."""
     from alembic.migration import MigrationContext
 
-    with engine.connect() as connection:
-        tables = set(sqlalchemy.inspect(connection).get_table_names())
-        # version_info is the last thing that a first start commits before its revision
+    with engine.connect().execution_options(**READS) as connection:
+        # version_info is the last thing that a first start of Optuna's commits before its revision
         mine = {"studies", "trials", "version_info"}
+        tables = _visible_tables(connection)
         heads = MigrationContext.configure(connection).get_current_heads()
         revision = None if not heads else " ".join(heads)  # several only in another tool's database
         known = _known_revisions()
@@ -138,6 +133,13 @@ def _look(engine: sqlalchemy.Engine, shown: str) -> bool:
                 f"Storage {shown} was made by an older Optuna; run 'optuna storage upgrade --storage URL' first"
             )
         return mine <= tables and revision is not None
+
+
+def _visible_tables(connection: sqlalchemy.Connection) -> set[str]:
+    """Names of the tables that statements will find, on Postgres in any schema of the session's search_path."""
+    if connection.dialect.name == "sqlite":
+        return set(sqlalchemy.inspect(connection).get_table_names())
+    return set(connection.execute(_VISIBLE_TABLES).scalars())
 
 
 def _are_optunas(connection: sqlalchemy.Connection, tables: set[str]) -> bool:
@@ -162,18 +164,20 @@ def _known_revisions() -> list[str]:
     return [script.revision for script in ScriptDirectory.from_config(config).walk_revisions()]
 
 
-def _first_start(url: URL, kwargs: dict[str, Any]) -> None:
-    """Make the tables. A process without our lock (a plain Optuna) may be doing the same: then look again."""
+def _first_start(engine: sqlalchemy.Engine) -> None:
+    """Make the tables, all or none. A process without our lock (a plain Optuna) may be doing the same: look again."""
     for tries_left in reversed(range(_FIRST_START_TRIES)):
         try:
-            storage = SharedStorage(url, kwargs)
-            if url.get_backend_name() == "sqlite":
+            if engine.dialect.name == "sqlite":
                 # readers never wait for writers, and a commit needs no disk flush to survive a killed process
-                with storage.engine.connect() as connection:
-                    connection.exec_driver_sql("PRAGMA journal_mode=WAL")
-            storage.engine.dispose()
-        except (OperationalError, ProgrammingError, IntegrityError, StorageInternalError):
-            if not tries_left:
+                with contextlib.closing(engine.raw_connection()) as raw:
+                    raw.cursor().execute("PRAGMA journal_mode=WAL")
+            with engine.begin() as connection:
+                postgres.keep_others_out(connection)
+                schema.create_tables(connection)
+        except (DBAPIError, sqlite3.OperationalError) as error:
+            meanwhile = sqlstate(error) in _MADE_MEANWHILE or engine.dialect.name == "sqlite"
+            if not tries_left or not meanwhile:
                 raise
             time.sleep(0.1)
         else:
@@ -194,23 +198,3 @@ def _make_atomic(engine: sqlalchemy.Engine, read_only: bool) -> None:
         connection.exec_driver_sql("BEGIN DEFERRED" if reads else "BEGIN IMMEDIATE")
 
     engine.dispose()  # connections opened before the hooks
-
-
-def _test_idle(engine: sqlalchemy.Engine) -> None:
-    """Test a connection before use if it was left alone for a while: a server may have been restarted meanwhile.
-
-    SQLAlchemy's ``pool_pre_ping`` tests before every use, which took a third of the time of all statements.
-    """
-
-    @event.listens_for(engine, "checkin")
-    def _left(_connection: Any, record: Any) -> None:
-        record.info["left"] = time.monotonic()
-
-    @event.listens_for(engine, "checkout")
-    def _taken(connection: Any, record: Any, _proxy: Any) -> None:
-        if time.monotonic() - record.info.get("left", math.inf) < _IDLE_SECONDS:
-            return
-        try:
-            engine.dialect.do_ping(connection)
-        except engine.dialect.loaded_dbapi.Error as error:
-            raise InvalidatePoolError from error  # which has SQLAlchemy connect anew

@@ -8,30 +8,22 @@ import time
 from collections.abc import Callable
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
-from optuna.exceptions import StorageInternalError
-from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError, PendingRollbackError
+from sqlalchemy.exc import IntegrityError
 
-from gloss_tune.errors import GlossTuneError, StorageLostError
-from gloss_tune.logging import logger
+from gloss_tune.errors import GlossTuneError, StorageLostError, StorageRefusedError
+from gloss_tune.logging import logger, redact
 from gloss_tune.storage import schema
+from gloss_tune.storage.sqlstate import outage, refusal, sqlstate
 
 Result = TypeVar("Result")
 Parameters = ParamSpec("Parameters")
 
+#: How long workers wait for a storage: a server that is restarted, moved or repaired is back by then.
+PATIENCE_SECONDS = 900.0
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 5.0
 _SLICE = 0.1
 _SAY_AGAIN_SECONDS = 60.0
-# what waiting does not fix, though the databases have the same exception for it as for a server that is away
-_NOT_AN_OUTAGE = (
-    "no such table",
-    "no such column",
-    "syntax error",
-    "readonly database",
-    "password authentication failed",
-    "no pg_hba.conf entry",
-)
-_FULL = ("disk is full", "No space left")
 
 
 class Retry:
@@ -66,6 +58,7 @@ class Retry:
 
         Raises:
             StorageLostError: the storage stayed away.
+            StorageRefusedError: it answers, and waiting would not help.
             GlossTuneError: the study was deleted.
         """
         if getattr(self._inside, "running", False):
@@ -73,11 +66,17 @@ class Retry:
         self._inside.running = True
         try:
             return self._repeat(operation) if self._seconds > 0 else operation()
-        except (KeyError, IntegrityError) as error:
-            if not _is_gone(error):
+        except Exception as error:
+            if _is_gone(error):
+                raise GlossTuneError(
+                    f"Storage {self._name} no longer holds what this process works on: the study was deleted"
+                ) from error
+            refused = refusal(error)
+            if refused is None:
                 raise
-            raise GlossTuneError(
-                f"Storage {self._name} no longer holds what this process works on: the study was deleted"
+            reason, advice = refused
+            raise StorageRefusedError(
+                f"Storage {self._name} refuses what is asked of it: {redact(reason)}. Next: {advice}"
             ) from error
         finally:
             self._inside.running = False
@@ -151,24 +150,8 @@ def retried(
     return waits
 
 
-def _is_gone(error: KeyError | IntegrityError) -> bool:
-    """Whether a row is missing that must be there: Optuna's words, and Postgres's where another row refers to it."""
-    if isinstance(error, KeyError):
-        return error.args == (schema.NOT_FOUND,)
-    return "foreign key" in str(error.orig).lower()
-
-
-def outage(error: BaseException) -> str | None:
-    """Why a storage does not answer, in one line; None if the error means something else."""
-    if isinstance(error, StorageInternalError):
-        return None if error.__cause__ is None else outage(error.__cause__)
-    if isinstance(error, PendingRollbackError) and "reconnect" in str(error):
-        return "the connection broke in a transaction"  # Optuna asks once more on a broken one
-    broken = isinstance(error, OperationalError | InterfaceError)
-    if not broken and not (isinstance(error, DBAPIError) and error.connection_invalidated):
-        return None
-    lines = str(getattr(error, "orig", None) or error).strip().splitlines()
-    reason = lines[0] if lines else type(error).__name__
-    if any(words in str(error) for words in _NOT_AN_OUTAGE):
-        return None
-    return f"{reason}: make room on its disk" if any(words in reason for words in _FULL) else reason
+def _is_gone(error: Exception) -> bool:
+    """Whether a row is missing that must be there: Optuna's words, and the databases' of a reference."""
+    if isinstance(error, IntegrityError):
+        return sqlstate(error) == "23503" or "foreign key" in str(error.orig).lower()
+    return isinstance(error, KeyError) and error.args == (schema.NOT_FOUND,)

@@ -6,12 +6,16 @@ here, and ``tests/unit/storage/test_schema.py`` says by name what has changed.
 
 from __future__ import annotations
 
+import logging
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import optuna
 import optuna.storages._rdb as _package
+import sqlalchemy
 from optuna.storages._rdb import models as _models
+from sqlalchemy.orm import Session
 
 # typed as Any: Optuna's models carry the annotations of an older SQLAlchemy
 Study: Any = _models.StudyModel
@@ -48,3 +52,23 @@ METRIC_NAMES = "study:metric_names"
 def stored_now() -> datetime:
     """This moment as Optuna stores the times of trials; of Optuna 5, the same in all time zones."""
     return datetime.now(timezone.utc).replace(tzinfo=None) if TIMES_ARE_UTC else datetime.now()
+
+
+def create_tables(connection: sqlalchemy.Connection) -> None:
+    """Make Optuna's tables as Optuna does, but in the connection's transaction: all of them or none.
+
+    What is there of them already stays.
+    """
+    from alembic.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    _models.BaseModel.metadata.create_all(connection)
+    with Session(connection, join_transaction_mode="create_savepoint") as session:
+        version: Any = _models.VersionInfoModel
+        if version.find(session) is None:
+            session.add(version(schema_version=_models.SCHEMA_VERSION, library_version=optuna.__version__))
+            session.commit()
+    context = MigrationContext.configure(connection)
+    if not context.get_current_heads():
+        context.stamp(ScriptDirectory(str(REVISIONS)), "head")

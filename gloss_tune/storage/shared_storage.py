@@ -15,19 +15,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import sqlalchemy
-from filelock import FileLock
 from optuna.distributions import distribution_to_json
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import SQLAlchemyError
 
 from gloss_tune.errors import GlossTuneError, LeaseLostError
 from gloss_tune.storage import schema
 from gloss_tune.storage.attributes import trial_state
 from gloss_tune.storage.fencing import holds, upsert_held
+from gloss_tune.storage.postgres import SINGLE, keep_others_out
 from gloss_tune.storage.retry import Retry, retried
-from gloss_tune.storage.sqlite_file import path_of_engine
 from gloss_tune.storage.statements import insert_new
 from gloss_tune.storage.trial_rows import read_by_key, read_news
 from gloss_tune.storage.url import engine_url, shown_url
@@ -38,9 +36,6 @@ if TYPE_CHECKING:
 
 #: Option of a connection to an SQLite file, whose next transaction only reads.
 READS = {"gloss_tune_reads": True}
-_AUTOCOMMIT = {"isolation_level": "AUTOCOMMIT"}
-# any constant will do: it names our one advisory lock in a Postgres server
-_ADVISORY_LOCK = 0x676C6F7373
 
 _trials: Any = schema.Trial.__table__.c
 _studies: Any = schema.Study.__table__
@@ -53,6 +48,27 @@ _LOCK_STUDY = (
 )
 
 
+# to repeat one of these after an answer that got lost would do it twice
+_NOT_REPEATABLE = frozenset(
+    {"create_new_study", "create_new_trial", "delete_study", "set_trial_state_values"}
+)
+
+
+def _wait_for_all_but(
+    exceptions: frozenset[str],
+) -> Callable[[type[SharedStorage]], type[SharedStorage]]:
+    """Let what Optuna itself asks of a storage wait as well, but for these methods."""
+
+    def decorate(storage: type[SharedStorage]) -> type[SharedStorage]:
+        asked = {*BaseStorage.__abstractmethods__, "get_best_trial"}
+        for name in asked - exceptions - vars(storage).keys():
+            setattr(storage, name, retried(getattr(RDBStorage, name)))
+        return storage
+
+    return decorate
+
+
+@_wait_for_all_but(_NOT_REPEATABLE)
 class SharedStorage(RDBStorage):
     """Optuna's database storage, with a fence around every write to a trial.
 
@@ -267,17 +283,24 @@ class SharedStorage(RDBStorage):
         """One transaction on this thread's session: committed at the end, rolled back on any error."""
         return self._session({})
 
+    @contextlib.contextmanager
+    def exclusive(self) -> Iterator[Session]:
+        """As :meth:`transaction`, and no other process is in such a one meanwhile."""
+        with self.transaction() as session:
+            keep_others_out(session.connection())
+            yield session
+
     def single_statement(self) -> AbstractContextManager[Session]:
         """For one statement that writes: what opens and ends a transaction is not sent to the server."""
-        return self._session({} if self._file else _AUTOCOMMIT)
+        return self._session({} if self._file else SINGLE)
 
     def reading(self) -> AbstractContextManager[Session]:
         """For statements that only read.
 
         On SQLite, they see one state and keep no writer waiting; on Postgres each sees what was committed before it, as
-        in a transaction of its default isolation, and nothing but the statements is sent to the server.
+        in a transaction that reads what is committed, and nothing but the statements is sent to the server.
         """
-        return self._session(READS if self._file else _AUTOCOMMIT)
+        return self._session(READS if self._file else SINGLE)
 
     @contextlib.contextmanager
     def _session(self, options: dict[str, Any]) -> Iterator[Session]:
@@ -293,12 +316,6 @@ class SharedStorage(RDBStorage):
         finally:
             session.close()
 
-    @contextlib.contextmanager
-    def exclusive(self) -> Iterator[None]:
-        """Keep every other process on this database out of the same block; released if this one dies."""
-        with exclusive(self.engine):
-            yield
-
 
 def _has_param(name: str, value: float) -> sqlalchemy.ColumnElement[bool]:
     """Whether a trial drew this value, in Optuna's internal representation."""
@@ -312,29 +329,3 @@ def _has_param(name: str, value: float) -> sqlalchemy.ColumnElement[bool]:
         )
         .exists()
     )
-
-
-# What Optuna itself asks of a storage on our behalf waits as well; repeating any of these does no harm.
-_NOT_REPEATABLE = {"create_new_study", "create_new_trial", "delete_study", "set_trial_state_values"}
-for _name in (
-    {*BaseStorage.__abstractmethods__, "get_best_trial"} - _NOT_REPEATABLE - vars(SharedStorage).keys()
-):
-    setattr(SharedStorage, _name, retried(getattr(RDBStorage, _name)))
-
-
-@contextlib.contextmanager
-def exclusive(engine: sqlalchemy.Engine) -> Iterator[None]:
-    """Keep every other process on this database out of the block; released if this one dies."""
-    if engine.dialect.name == "sqlite":
-        with FileLock(f"{path_of_engine(str(engine.url.database))}.lock"):
-            yield
-        return
-    with engine.connect() as connection:
-        connection.execute(sqlalchemy.select(sqlalchemy.func.pg_advisory_lock(_ADVISORY_LOCK)))
-        connection.commit()  # the lock belongs to the session; no transaction should stay open meanwhile
-        try:
-            yield
-        finally:
-            with contextlib.suppress(SQLAlchemyError):  # a dead connection has let go of its lock already
-                connection.execute(sqlalchemy.select(sqlalchemy.func.pg_advisory_unlock(_ADVISORY_LOCK)))
-                connection.commit()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import sqlalchemy
 from optuna.trial import TrialState
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from gloss_tune.storage import schema
 from gloss_tune.storage.retry import retried
@@ -18,6 +18,9 @@ from gloss_tune.storage.shared_storage import SharedStorage
 _Value, _Report, _Attribute = schema.TrialValue, schema.TrialReport, schema.TrialUserAttribute
 # databases limit the number of a statement's parameters
 _NUMBERS_A_QUERY = 500
+
+
+_WAS_CLAIMED = sqlalchemy.exists().where(_Attribute.trial_id == Trial.trial_id, _Attribute.key == "attempts")
 
 
 @dataclass(frozen=True)
@@ -56,12 +59,15 @@ def standings(storage: SharedStorage, study_id: int, numbers: Collection[int]) -
 
 @retried
 def best_complete(storage: SharedStorage, study_id: int, count: int) -> list[tuple[int, float]]:
-    """Number and value of the ``count`` complete trials with the highest values, of equal ones the earlier first."""
+    """Number and value of the ``count`` complete trials with the highest values, of equal ones the earlier first.
+
+    Trials that another tool ran are left out: nobody knows what their values are.
+    """
     with storage.transaction() as session:
         rows = session.execute(
             sqlalchemy.select(Trial.number, _Value.value)
             .join(_Value, _Value.trial_id == Trial.trial_id)
-            .where(Trial.study_id == study_id, Trial.state == TrialState.COMPLETE)
+            .where(Trial.study_id == study_id, Trial.state == TrialState.COMPLETE, _WAS_CLAIMED)
             .order_by(_Value.value.desc(), Trial.number)
             .limit(count)
         )
@@ -78,6 +84,7 @@ class Brief:
         state: of the trial.
         value: its result, None where there is none.
         seconds: how long its last attempt took, None while it has not ended.
+        foreign: whether another tool ran it, such as plain Optuna: no worker has ever claimed it.
     """
 
     trial_id: int
@@ -85,21 +92,30 @@ class Brief:
     state: TrialState
     value: float | None
     seconds: float | None
+    foreign: bool = False
 
 
 def read_briefly(session: Session, study_id: int) -> list[Brief]:
     """All trials of a study in one query, in the order of their numbers."""
-    took = _Attribute
+    took, tries = _Attribute, aliased(_Attribute)
     rows = session.connection().execute(
-        sqlalchemy.select(Trial.trial_id, Trial.number, Trial.state, _Value.value, took.value_json)
+        sqlalchemy.select(
+            Trial.trial_id,
+            Trial.number,
+            Trial.state,
+            _Value.value,
+            took.value_json,
+            (Trial.state != TrialState.WAITING) & tries.value_json.is_(None),
+        )
         .outerjoin(_Value, _Value.trial_id == Trial.trial_id)
         .outerjoin(took, (took.trial_id == Trial.trial_id) & (took.key == "seconds"))
+        .outerjoin(tries, (tries.trial_id == Trial.trial_id) & (tries.key == "attempts"))
         .where(Trial.study_id == study_id)
         .order_by(Trial.number)
     )
     return [
-        Brief(key, number, state, value, None if seconds is None else float(json.loads(seconds)))
-        for key, number, state, value, seconds in rows.all()
+        Brief(key, number, state, value, None if seconds is None else float(json.loads(seconds)), foreign)
+        for key, number, state, value, seconds, foreign in rows.all()
     ]
 
 

@@ -66,8 +66,7 @@ def create(spec: StudySpec, url: str, name: str | None = None, *, data_dir: Path
         if encoder is not None and dataset is not None:
             logger.info("Encoder %s: %s.", encoder.name, try_encoder(spec, encoder, dataset))
         queued = first_params(spec, dataset)
-        with storage.exclusive():
-            is_new = create_study(storage, name, attributes, spec.trials, queued, spec.metric)
+        is_new = create_study(storage, name, attributes, spec.trials, queued, spec.metric)
     else:
         is_new = False
     storage.engine.dispose()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import traceback
 import warnings
@@ -13,19 +14,27 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from gloss_tune.errors import GlossTuneError, TrialError
+from gloss_tune.errors import GlossTuneError, MachineError, QueuedParamsError, TrialError
 from gloss_tune.faults import is_device_lost
 from gloss_tune.finetune.config import EpochReport, FinetuneConfig
 from gloss_tune.finetune.run import FinetuneRun
 from gloss_tune.queue.claims import Claim, delete_reports, finish
+from gloss_tune.spec.build import first_trial_faults
 from gloss_tune.spec.ranges import Value
 from gloss_tune.storage import schema
+from gloss_tune.storage.sqlstate import is_storage_error
 from gloss_tune.study.distributions import distribution_of
 from gloss_tune.study.samplers import DistinctSampler
 from gloss_tune.study.study import OpenStudy
 
 # each sees what was drawn before: only workers that draw at the same moment can meet, and hardly so often
 _DRAWS = 10
+
+# no space left, or no file to be had: any other trial would meet it here as well
+_OF_THE_MACHINE = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO),
+    *(errno.EMFILE, errno.ENFILE, errno.ENOMEM),
+}
 
 MakeRun = Callable[[FinetuneConfig], FinetuneRun]
 OnEpoch = Callable[[EpochReport], None]
@@ -66,9 +75,13 @@ def ask(opened: OpenStudy, claimed: Claim) -> tuple[optuna.Trial, dict[str, Valu
     """The claimed trial and its hyperparameters; a trial that was requeued keeps those that it had.
 
     No configuration comes twice: a draw is written only if no other trial has it, and else drawn anew.
+
+    Raises:
+        QueuedParamsError: another tool queued the trial with parameters that are not of the study's space.
     """
     space = {searched.name: distribution_of(searched) for searched in opened.spec.ranges}
     frozen = opened.storage.get_trial(claimed.trial_id)
+    check_queued(opened, frozen)
     study = opened.optuna_study(claimed.number)
     if not space.keys() <= frozen.params.keys():
         _draw(opened, claimed, study, frozen, space)
@@ -77,6 +90,35 @@ def ask(opened: OpenStudy, claimed: Claim) -> tuple[optuna.Trial, dict[str, Valu
     trial = optuna.Trial(study, claimed.trial_id)
     params = trial.params
     return trial, {name: params[name] for name in space}
+
+
+def check_queued(opened: OpenStudy, trial: FrozenTrial) -> None:
+    """Whether a trial can have the parameters that it was queued with: other tools check none.
+
+    Raises:
+        QueuedParamsError: it cannot; all faults at once.
+    """
+    queued = trial.system_attrs.get(schema.FIXED_PARAMS, {})
+    if not isinstance(queued, Mapping):
+        raise QueuedParamsError(
+            f"A trial is queued with a table of parameters, got {queued!r}; queue it again"
+        )
+    faults = first_trial_faults({**queued, **trial.params}, opened.spec)
+    if faults:
+        raise QueuedParamsError(
+            f"A trial is queued with parameters of the study's space: {'; '.join(faults)}. Queue it again with others"
+        )
+
+
+def refuse(opened: OpenStudy, claimed: Claim, error: TrialError) -> Ending:
+    """End a trial that cannot run, with the reason; samplers learn nothing from it.
+
+    Raises:
+        LeaseLostError: the trial is no longer ours.
+    """
+    reason = f"{type(error).__name__}: {error}"
+    finish(opened.storage, claimed, TrialState.FAIL, None, {"epochs": 0, "seconds": 0.0, "error": reason})
+    return Ending(TrialState.FAIL, reason=reason)
 
 
 def _draw(
@@ -134,12 +176,17 @@ def run_trial(
     except TrialError as error:
         reason = f"{type(error).__name__}: {error}"
         return Ending(TrialState.FAIL, reason=reason, infeasible=True, reports=tuple(reports))
-    except (GlossTuneError, optuna.exceptions.StorageInternalError):
+    # of the worker, the storage or the study: the trial has not ended
+    except GlossTuneError:
         raise
     # a bug or a broken machine: the trial fails with its reason, the worker decides
     except Exception as error:
-        if is_device_lost(error):
+        if is_device_lost(error) or is_storage_error(error):
             raise  # that is not the trial's failure
+        if getattr(error, "errno", None) in _OF_THE_MACHINE:
+            raise MachineError(
+                f"This machine cannot go on: {error}; fix that and start the worker again"
+            ) from error
         traceback.print_exc()
         reason = f"{type(error).__name__}: {error}"
         return Ending(TrialState.FAIL, reason=reason, unexpected=True, reports=tuple(reports))

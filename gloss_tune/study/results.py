@@ -55,8 +55,15 @@ def whole_trial(opened: OpenStudy, trial: Brief | None) -> FrozenTrial | None:
 
 
 def best_of(history: Sequence[Brief]) -> Brief | None:
-    """The complete trial with the highest value, of equal ones the earlier; None while there is none."""
-    valued = [(trial.value, -trial.number, trial) for trial in history if trial.state == TrialState.COMPLETE]
+    """The complete trial with the highest value, of equal ones the earlier; None while there is none.
+
+    Trials that another tool ran are left out: nobody knows what their values are.
+    """
+    valued = [
+        (trial.value, -trial.number, trial)
+        for trial in history
+        if trial.state == TrialState.COMPLETE and not trial.foreign
+    ]
     return max(valued, default=(0.0, 0, None))[-1]
 
 

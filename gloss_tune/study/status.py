@@ -26,8 +26,8 @@ from gloss_tune.study.study import OpenStudy
 
 
 def trial_counts(opened: OpenStudy) -> dict[str, int]:
-    """``budget``, ``complete``, ``pruned``, ``failed``, ``running``, ``waiting``."""
-    return _named(counts(opened.storage, opened.study_id))
+    """``budget``, ``complete``, ``pruned``, ``failed``, ``running``, ``waiting``, less what other tools added."""
+    return _named(counts(opened.storage, opened.study_id, opened.spec.trials))
 
 
 def stop_reason(opened: OpenStudy) -> str | None:
@@ -59,7 +59,8 @@ def live_status(opened: OpenStudy) -> tuple[dict[str, Any], list[float]]:
 
 
 def _status(opened: OpenStudy, history: Sequence[Brief]) -> dict[str, Any]:
-    trials = count_states(history)
+    trials = count_states(history, opened.spec.trials)
+    foreign = [trial.number for trial in history if trial.foreign]
     best = whole_trial(opened, best_of(history))
     workers = live_workers(opened.storage, opened.study_id, opened.spec.lease)
     unfinished = trials["running"] + trials["waiting"]
@@ -77,6 +78,7 @@ def _status(opened: OpenStudy, history: Sequence[Brief]) -> dict[str, Any]:
         "state": study_state(trials),
         "stopped": stopped,
         "trials": trials,
+        "foreign": foreign,
         "best": None if best is None else {"number": best.number, "value": best.value, "params": best.params},
         "precision": _precision(opened),
         "workers": [_shown(worker) for worker in workers],
@@ -111,9 +113,17 @@ def _listed(storage: SharedStorage, study_id: int) -> tuple[list[FrozenTrial], d
         return read_trials(session, study_id, reports=False), reported_epochs(session, study_id)
 
 
-def count_states(history: Sequence[Brief]) -> dict[str, int]:
-    """:func:`trial_counts` of a history that was read already."""
-    return _named(Counter(trial.state for trial in history))
+def count_states(history: Sequence[Brief], budget: int) -> dict[str, int]:
+    """:func:`trial_counts` of a history that was read already.
+
+    Args:
+        budget: how many trials the study was made with or extended to.
+    """
+    beyond = max(0, len(history) - budget)
+    foreign = [trial for trial in history if trial.foreign]
+    found = Counter(trial.state for trial in history)
+    found.subtract(trial.state for trial in foreign[-beyond:] if beyond)
+    return _named(found)
 
 
 def _named(now: Mapping[TrialState, int]) -> dict[str, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import cached_property
@@ -93,7 +93,9 @@ class OpenStudy:
                 "renamed, or the database was replaced. Restore it, or make the study again"
             )
 
-    def requeue_lost(self, *, all_running: bool = False, only_gone: bool = False) -> Recovered:
+    def requeue_lost(
+        self, *, all_running: bool = False, only_gone: bool = False, children: Collection[int] = ()
+    ) -> Recovered:
         """Requeue the trials whose workers are gone, see :func:`gloss_tune.queue.recovery.requeue_lost`."""
         return requeue_lost(
             self.storage,
@@ -102,6 +104,7 @@ class OpenStudy:
             max_attempts=self.spec.max_attempts,
             all_running=all_running,
             only_gone=only_gone,
+            children=children,
         )
 
     def _loaded(self) -> optuna.Study:

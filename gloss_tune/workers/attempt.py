@@ -7,13 +7,13 @@ from functools import partial
 
 from optuna.trial import TrialState
 
-from gloss_tune.errors import Interrupted, LeaseLostError
+from gloss_tune.errors import Interrupted, LeaseLostError, QueuedParamsError
 from gloss_tune.finetune.config import EpochReport, FinetuneConfig
 from gloss_tune.finetune.run import FinetuneRun
 from gloss_tune.logging import logger
 from gloss_tune.queue.claims import Claim, release
 from gloss_tune.spec.ranges import Value
-from gloss_tune.study.objective import Ending, ask, run_trial, tell
+from gloss_tune.study.objective import Ending, ask, refuse, run_trial, tell
 from gloss_tune.study.results import hyperparameters
 from gloss_tune.study.study import OpenStudy
 from gloss_tune.wording import count, settings
@@ -65,7 +65,13 @@ class Attempts:
             )
             self._shutdown.trial_begins()
             started = time.monotonic()
-            trial, params = ask(self._opened, claimed)
+            try:
+                trial, params = ask(self._opened, claimed)
+            except QueuedParamsError as error:
+                ending = refuse(self._opened, claimed, error)
+                told = True
+                logger.warning("Trial %d%s: failed: %s", claimed.number, again, ending.reason)
+                return ending
             logger.info("Trial %d%s: %s", claimed.number, again, settings(params) or "no searched parameters")
             tracking = self._tracking(claimed, params)
             ending = run_trial(

@@ -11,6 +11,7 @@ from gloss_tune.logging import logger
 from gloss_tune.queue.claims import Claim
 from gloss_tune.queue.heartbeats import (
     WorkerEntry,
+    beat_pause,
     live_workers,
     register_worker,
     send_heartbeat,
@@ -18,8 +19,7 @@ from gloss_tune.queue.heartbeats import (
 )
 from gloss_tune.study.study import OpenStudy
 
-_BEATS_PER_LEASE = 4
-_LONGEST_PAUSE = 5.0
+_CAUTIOUS_BEATS = 2
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,11 @@ class LeaseKeeper:
         self._claim: Claim | None = None
         self._lost = False
         self._workers_here = WorkersHere()
-        self._cautious_until = 0.0
         self._lock = threading.Lock()
         self._stop = threading.Event()
-        self._pause = min(opened.spec.lease / _BEATS_PER_LEASE, _LONGEST_PAUSE)
+        self._pause = beat_pause(opened.spec.lease)
+        # a clock may just have been set forward, for which nobody has renewed anything yet
+        self._cautious_until = time.monotonic() + _CAUTIOUS_BEATS * self._pause
         self._thread = threading.Thread(target=self._send_heartbeats, name="lease-keeper", daemon=True)
 
     def __enter__(self) -> LeaseKeeper:
@@ -126,11 +127,12 @@ class LeaseKeeper:
         if not heard.holds:
             with self._lock:
                 self._lost = self._claim == claimed
-        self._workers_here = self._beside(heard.present)
-        if heard.silence > lease:  # cut off or asleep, and so perhaps all others were: let them renew first
+        self._workers_here = self._beside(heard.workers)
+        # cut off or asleep, and so perhaps all others were, or the clock was set: let them renew first
+        if heard.silence > lease or heard.silence < -self._pause:
             self._cautious_until = time.monotonic() + lease
         cautious = time.monotonic() < self._cautious_until
-        if (heard.others_silent and not cautious) or any(worker.is_gone for worker in heard.registry):
+        if (heard.others_silent and not cautious) or heard.others_gone:
             self._opened.requeue_lost(only_gone=cautious)
 
     def _beside(self, workers: list[WorkerEntry]) -> WorkersHere:

@@ -6,16 +6,15 @@ import secrets
 import time
 from collections.abc import Callable
 
-from optuna.trial import TrialState
-
 from gloss_tune.errors import GlossTuneError, StorageLostError, StudyStoppedError
 from gloss_tune.faults import lost_device_told
 from gloss_tune.logging import logger
 from gloss_tune.processes import this_process
-from gloss_tune.queue.budget import counts
+from gloss_tune.queue.budget import unfinished
 from gloss_tune.queue.claims import Claim, claim, release
 from gloss_tune.queue.heartbeats import WorkerEntry, unregister_worker
 from gloss_tune.signals import StopFlag
+from gloss_tune.storage.retry import PATIENCE_SECONDS
 from gloss_tune.study.status import stop_reason
 from gloss_tune.study.study import OpenStudy
 from gloss_tune.workers.artifacts.store import leave_marker
@@ -29,8 +28,6 @@ from gloss_tune.workers.shutdown import Shutdown
 _SHORTEST_WAIT = 0.2
 _LONGEST_WAIT = 2.0
 _UNEXPECTED_IN_A_ROW = 3
-# a server that is restarted, moved or repaired is back by then
-_PATIENCE_SECONDS = 900.0
 
 
 def work(
@@ -80,9 +77,7 @@ class _Worker:
         self._keeper = LeaseKeeper(opened, entry)
         self._attempts = Attempts(opened, options, runs, self._shutdown, self._keeper)
         self._waits = False
-        opened.storage.retry_for(
-            _PATIENCE_SECONDS, lambda: self._shutdown.must_leave, lease=opened.spec.lease
-        )
+        opened.storage.retry_for(PATIENCE_SECONDS, lambda: self._shutdown.must_leave, lease=opened.spec.lease)
 
     def work(self, on_trial: Callable[[], None]) -> int:
         finished = unexpected = 0
@@ -123,7 +118,7 @@ class _Worker:
         if reason is not None:
             raise StudyStoppedError(f"Study {self._opened.name!r} is stopped: {reason}")
         if not self._runs.loaded:
-            if not counts(storage, study_id)[TrialState.WAITING]:
+            if not unfinished(storage, study_id)[0]:
                 return None
             self._runs.load()  # may fail for what others do on the device, which is no trial's failure
             if self._shutdown.requested:
@@ -146,15 +141,15 @@ class _Worker:
 
     def _wait_for_others(self) -> bool:
         """Wait a little while others run, since one may be lost and leave its trial; False if none does."""
-        now = counts(self._opened.storage, self._opened.study_id)
-        if not now[TrialState.RUNNING] and not now[TrialState.WAITING]:
+        waiting, running = unfinished(self._opened.storage, self._opened.study_id)
+        if not waiting and not running:
             return False
         if not self._waits:
             self._waits = True
             logger.info(
                 "%d trial%s still running elsewhere; staying in case one is lost.",
-                now[TrialState.RUNNING],
-                " is" if now[TrialState.RUNNING] == 1 else "s are",
+                running,
+                " is" if running == 1 else "s are",
             )
         end = time.monotonic() + min(max(self._opened.spec.lease / 10, _SHORTEST_WAIT), _LONGEST_WAIT)
         while time.monotonic() < end and not self._shutdown.requested:

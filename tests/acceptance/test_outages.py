@@ -68,7 +68,7 @@ def test_readers_do_not_wait(on_postgres: Commands, postgres_server: PostgresSer
     create(on_postgres)
     with postgres_server.outage():
         for command in ("status", "trials", "export", "worker", "reap"):
-            ended = on_postgres(command, exit_code=2, timeout=40)
+            ended = on_postgres(command, exit_code=69, timeout=40)
             assert ended.stderr.count("\n") <= 2
             assert "cannot be opened" in ended.stderr
 

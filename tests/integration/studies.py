@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,7 +12,8 @@ import sqlalchemy
 from optuna.trial import FrozenTrial
 
 from gloss_tune.finetune.config import EpochReport
-from gloss_tune.queue import claims, recovery
+from gloss_tune.queue import claims, clock, recovery
+from gloss_tune.queue.claims import Claim
 from gloss_tune.spec.build import build_spec
 from gloss_tune.storage import schema
 from gloss_tune.storage.shared_storage import SharedStorage
@@ -29,7 +31,7 @@ METRICS = {
     "peak_memory_mb": 1.0,
 }
 
-real_server_started = claims.server_started
+real_server_started = clock.server_started
 
 
 @pytest.fixture(autouse=True)
@@ -91,6 +93,22 @@ def age(opened: OpenStudy, number: int, seconds: float) -> None:
         )
         assert heartbeat is not None
         heartbeat.heartbeat = heartbeat.heartbeat - timedelta(seconds=seconds)
+
+
+def silence(opened: OpenStudy, seconds: float) -> None:
+    """No worker has renewed its entry for a while."""
+    attribute = schema.StudySystemAttribute
+    with opened.storage.transaction() as session:
+        for row in session.scalars(sqlalchemy.select(attribute).where(attribute.key.contains("at_work:"))):
+            stored = json.loads(row.value_json)
+            seen = datetime.fromisoformat(stored["seen"]) - timedelta(seconds=seconds)
+            row.value_json = json.dumps({**stored, "seen": seen.isoformat()})
+
+
+def renew(storage: SharedStorage, claimed: Claim) -> bool:
+    """Prolong a lease, in a transaction of its own."""
+    with storage.transaction() as session:
+        return claims.renew_lease(session, claimed)
 
 
 def expire(storage: SharedStorage, study_id: int, lease: float, max_attempts: int) -> list[int]:

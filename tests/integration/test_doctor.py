@@ -40,7 +40,7 @@ from gloss_tune.study.study import OpenStudy
 from gloss_tune.workers.artifacts.store import artifacts_folder, has_left_marker, leave_marker
 from gloss_tune.workers.options import WorkerOptions
 from gloss_tune.workers.worker import work
-from tests.integration.studies import age, contents, make
+from tests.integration.studies import age, contents, make, silence
 from tests.servers import PostgresServer
 from tests.unit.finetune.tiny import write_encoder
 
@@ -400,6 +400,7 @@ def test_a_worker_of_this_machine_whose_process_has_ended(url: str) -> None:
         entry("gone", socket.gethostname(), trial=2, machine=this_process().machine), pid=2**22 + 1
     )
     register_worker(opened.storage, opened.study_id, gone)
+    silence(opened, 60)
     assert "trial 2" in failed(diagnose(url), "workers").found
 
 

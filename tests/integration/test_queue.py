@@ -17,11 +17,11 @@ from optuna.trial import TrialState
 from gloss_tune.errors import LeaseLostError
 from gloss_tune.queue import claims as queue
 from gloss_tune.queue.budget import counts, create_study
-from gloss_tune.queue.claims import Claim, claim, delete_reports, release, renew
+from gloss_tune.queue.claims import Claim, claim, delete_reports, release
 from gloss_tune.storage.connect import open_storage
 from gloss_tune.study.objective import Ending, ask, tell
 from gloss_tune.study.study import OpenStudy
-from tests.integration.studies import METRICS, age, contents, expire, join, make, trial_of
+from tests.integration.studies import METRICS, age, contents, expire, join, make, renew, trial_of
 
 pytestmark = pytest.mark.prepared
 
@@ -468,33 +468,6 @@ def test_a_late_write_that_waits_for_a_new_claim_is_refused(postgres_url: str, w
 
 
 # ── one at a time ──
-
-
-def test_an_exclusive_block_keeps_others_out(storage_url: str) -> None:
-    opened = make(storage_url)
-    inside: list[int] = []
-
-    def enter(_: int) -> None:
-        storage = join(storage_url).storage
-        with storage.exclusive():
-            inside.append(1)
-            assert len(inside) == 1
-            time.sleep(0.03)
-            inside.pop()
-        storage.engine.dispose()
-
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(enter, range(4)))
-    with opened.storage.exclusive():
-        pass
-
-
-def test_an_exclusive_block_is_left_on_an_error(storage_url: str) -> None:
-    opened, other = make(storage_url), join(storage_url)
-    with pytest.raises(KeyError), opened.storage.exclusive():
-        raise KeyError
-    with ThreadPoolExecutor(1) as pool:
-        assert pool.submit(lambda: other.storage.exclusive().__enter__() or True).result(timeout=10)
 
 
 def test_workers_in_parallel_draw_distinct_points_of_a_finite_space(storage_url: str) -> None:

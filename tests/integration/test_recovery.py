@@ -24,7 +24,8 @@ from gloss_tune.errors import GlossTuneError, InputError, LeaseLostError
 from gloss_tune.finetune.rehearsal import Rehearsal
 from gloss_tune.processes import this_process
 from gloss_tune.queue import claims as queue
-from gloss_tune.queue.claims import Claim, claim, release, renew
+from gloss_tune.queue import clock
+from gloss_tune.queue.claims import Claim, claim, release
 from gloss_tune.queue.heartbeats import Heartbeat, WorkerEntry, live_workers, register_worker, send_heartbeat
 from gloss_tune.queue.recovery import requeue_failed
 from gloss_tune.signals import StopFlag
@@ -36,7 +37,7 @@ from gloss_tune.study.study import OpenStudy
 from gloss_tune.workers.lease import LeaseKeeper
 from gloss_tune.workers.options import WorkerOptions
 from gloss_tune.workers.worker import work
-from tests.integration.studies import age, join, make, real_server_started, trial_of
+from tests.integration.studies import age, join, make, real_server_started, renew, silence, trial_of
 
 pytestmark = pytest.mark.prepared
 
@@ -86,6 +87,10 @@ def test_a_worker_whose_process_ended_here_is_not_waited_for(storage_url: str, d
     for worker, pid in (("alive", this_process().pid), ("dead", dead_pid)):
         take(opened, worker)
         signed_in(opened, worker, pid)
+    assert join(storage_url).requeue_lost().requeued == [], (
+        "it may be a clone's: two heartbeats must be missed"
+    )
+    silence(opened, 11)
     assert join(storage_url).requeue_lost().requeued == [1]
     assert states(opened) == "RWWW"
     assert [worker.id for worker in live_workers(opened.storage, opened.study_id, 3600)] == ["alive"]
@@ -136,7 +141,7 @@ def test_time_without_a_server_does_not_count_against_a_lease(
     take(opened)
     age(opened, 0, 100_000)
     with opened.storage.transaction() as session:
-        up = queue.database_now(session) - real_server_started(session)
+        up = clock.database_now(session) - real_server_started(session)
     assert timedelta(0) < up < timedelta(hours=1)
     patched = OpenStudy(**{**vars_of(opened), "spec": opened.spec.model_copy(update={"lease": 7200.0})})
     assert patched.requeue_lost().requeued == []
@@ -361,12 +366,12 @@ def test_a_beat_renews_lease_and_entry_and_looks_around(storage_url: str) -> Non
         age(opened, number, 100)
     heard = beat_of(opened, "me", mine)
     assert (heard.holds, heard.silence, heard.others_silent) == (True, 0.0, True)
-    assert [worker.id for worker in heard.present] == ["me"]
+    assert [worker.id for worker in heard.workers] == ["me"]
     assert opened.requeue_lost().requeued == [1]
     assert not beat_of(other, "you", theirs).holds
     heard = beat_of(opened, "me", mine)
     assert (heard.holds, heard.others_silent) == (True, False)
-    assert [worker.id for worker in heard.registry] == ["me", "you"]
+    assert [worker.id for worker in heard.workers] == ["me", "you"]
     assert 0.0 <= heard.silence < 30
 
 
@@ -375,12 +380,7 @@ def asleep(opened: OpenStudy, seconds: float) -> None:
     for number, trial in enumerate(opened.storage.get_all_trials(opened.study_id)):
         if trial.state == TrialState.RUNNING:
             age(opened, number, seconds)
-    attribute = schema.StudySystemAttribute
-    with opened.storage.transaction() as session:
-        for row in session.scalars(sqlalchemy.select(attribute).where(attribute.key.contains("at_work:"))):
-            stored = json.loads(row.value_json)
-            seen = datetime.fromisoformat(stored["seen"]) - timedelta(seconds=seconds)
-            row.value_json = json.dumps({**stored, "seen": seen.isoformat()})
+    silence(opened, seconds)
 
 
 def test_who_slept_lets_the_others_wake_up(storage_url: str) -> None:
@@ -404,6 +404,9 @@ def test_who_was_awake_takes_silent_workers_trials(storage_url: str) -> None:
     me = this_process()
     keeper = LeaseKeeper(opened, WorkerEntry("me", me.host, me.pid, "cpu", machine=me.machine))
     age(opened, 0, 1000)
+    keeper._heartbeat()
+    assert states(opened) == "RWWW", "it has just come: the clock may have jumped a moment ago"
+    keeper._cautious_until = 0.0  # two heartbeats later
     keeper._heartbeat()
     assert states(opened) == "WWWW"
 
@@ -458,8 +461,8 @@ def test_an_identifier_cannot_lead_out_of_the_folder(url: str) -> None:
 
 @pytest.mark.parametrize("sign", [None, "2190-01-01 00:00:00"])
 def test_a_running_trial_that_nobody_renews_is_requeued(storage_url: str, sign: str | None) -> None:
-    """Plain Optuna gives no sign of life; one from the future is left by a clock that was set back."""
-    opened = make(storage_url)
+    """A sign of life from the future is left by a clock that was set back: whoever lives has a lease to renew it."""
+    opened = make(storage_url, lease=30)
     claimed = take(opened)
     life = schema.TrialHeartbeat
     with opened.storage.transaction() as session:
@@ -468,6 +471,11 @@ def test_a_running_trial_that_nobody_renews_is_requeued(storage_url: str, sign: 
             session.delete(row)
         else:
             row.heartbeat = datetime.fromisoformat(sign)
+    if sign is not None:
+        assert opened.requeue_lost().requeued == []
+        age(opened, 0, 29)
+        assert opened.requeue_lost().requeued == []
+        age(opened, 0, 2)
     assert opened.requeue_lost().requeued == [0]
 
 

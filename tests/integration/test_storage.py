@@ -408,7 +408,7 @@ def test_a_connection_that_broke_while_it_was_idle_is_replaced(
     opened = make(postgres_url)
     assert counts(opened.storage, opened.study_id)
     break_connections(postgres_url)
-    monkeypatch.setattr("gloss_tune.storage.connect._IDLE_SECONDS", 0.0)
+    monkeypatch.setattr("gloss_tune.storage.postgres._IDLE_SECONDS", 0.0)
     assert claim(opened.storage, opened.study_id, "w") is not None
 
 

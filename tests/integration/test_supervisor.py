@@ -9,12 +9,13 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from optuna.trial import TrialState
 from sqlalchemy.exc import OperationalError
 
 from gloss_tune.encoder import ResolvedEncoder
@@ -34,6 +35,7 @@ from gloss_tune.launch.starter import Starter
 from gloss_tune.launch.supervisor import supervise
 from gloss_tune.launch.watch import StudyWatch
 from gloss_tune.logging import logger
+from gloss_tune.queue.claims import claim, finish
 from gloss_tune.signals import StopFlag
 from gloss_tune.spec.build import build_spec
 from gloss_tune.study.create import create
@@ -103,12 +105,9 @@ def test_a_study_that_its_workers_give_up_is_an_error_and_they_are_not_replaced(
     url: str, tmp_path: Path, said: Callable[[], str]
 ) -> None:
     opened = make(url, trials=3, max_failures=1)
-    with opened.storage.transaction() as session:
-        from optuna.trial import TrialState
-
-        from gloss_tune.storage import schema
-
-        session.query(schema.Trial).filter_by(number=0).update({"state": TrialState.FAIL})
+    claimed = claim(opened.storage, opened.study_id, "w")
+    assert claimed is not None
+    finish(opened.storage, claimed, TrialState.FAIL, None, {"error": "a reason"})
     with pytest.raises(GlossTuneError, match="max_failures") as caught:
         supervise(opened, url, starter(url), ["cpu"] * 2, WorkerOptions(artifacts=tmp_path), StopFlag())
     assert caught.value.exit_code == 1
@@ -278,12 +277,18 @@ def test_a_child_tells_of_its_trials(url: str, tmp_path: Path) -> None:
     connection.close()
 
 
-def test_a_storage_that_went_away_is_no_wrong_input(url: str, tmp_path: Path) -> None:
-    order = Order(1, url, "study", WorkerOptions(artifacts=tmp_path))
+@pytest.mark.parametrize(
+    ("storage", "why"), [("postgresql://me@127.0.0.1:1/db", Why.crashed), (None, Why.wrong_input)]
+)
+def test_a_storage_that_is_away_is_no_wrong_input(
+    url: str, tmp_path: Path, storage: str | None, why: Why
+) -> None:
+    """A server comes back, and the worker is started again; a file that was deleted does not."""
+    order = Order(1, storage or url, "study", WorkerOptions(artifacts=tmp_path))
     process, connection = starter(url).start(work_for_parent, order)
     process.join(20)
     assert process.exitcode == 1
-    assert connection.recv().why is Why.crashed
+    assert connection.recv().why is why
     connection.close()
 
 
@@ -322,8 +327,9 @@ def test_a_storage_that_is_away_is_said_once_and_asked_again(
 
     requeued: list[bool] = []
 
-    def requeue_lost(of: OpenStudy, *, only_gone: bool = False, all_running: bool = False) -> None:
+    def requeue_lost(of: OpenStudy, *, only_gone: bool, children: Sequence[int]) -> None:
         assert only_gone, "after an outage, others must first renew their leases"
+        assert list(children) == [123]
         requeued.append(away.is_set())
         if away.is_set():
             raise OperationalError("UPDATE", {}, Exception("connection refused"))
@@ -334,7 +340,7 @@ def test_a_storage_that_is_away_is_said_once_and_asked_again(
     watch = StudyWatch(opened, now)
     until(lambda: looks.count("away") >= 3)
     assert watch.away
-    watch.requeue()
+    watch.requeue(123)
     until(lambda: requeued.count(True) >= 2)
     away.clear()
     until(lambda: not watch.away)

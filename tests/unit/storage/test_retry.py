@@ -18,8 +18,9 @@ from sqlalchemy.exc import (
     ProgrammingError,
 )
 
-from gloss_tune.errors import StorageLostError
-from gloss_tune.storage.retry import Retry, outage, retried
+from gloss_tune.errors import StorageLostError, StorageRefusedError
+from gloss_tune.storage.retry import Retry, retried
+from gloss_tune.storage.sqlstate import outage
 
 
 def away(reason: str = "server closed the connection") -> OperationalError:
@@ -107,10 +108,23 @@ def test_a_worker_that_must_leave_waits_no_longer() -> None:
 @pytest.mark.parametrize(
     "error",
     [
-        lambda: IntegrityError("INSERT", {}, Exception("UNIQUE constraint failed")),
         lambda: ProgrammingError("SELECT", {}, Exception("relation does not exist")),
         lambda: away("no such table: trials"),
         lambda: StorageInternalError("without a cause"),
+    ],
+)
+@pytest.mark.parametrize("seconds", [0.0, 30.0])
+def test_a_refusal_is_told_at_once(error: Callable[[], Exception], seconds: float) -> None:
+    operation = Flaky(1, error)
+    with pytest.raises(StorageRefusedError, match=r"refuses what is asked of it: .*Next: "):
+        retry(seconds)(operation)
+    assert operation.calls == 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        lambda: IntegrityError("INSERT", {}, Exception("UNIQUE constraint failed")),
         lambda: ValueError("a bug"),
     ],
 )
