@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping, Sequence
 
 #: Stands where there is no value.
@@ -30,6 +32,21 @@ def duration(seconds: float) -> str:
     if minutes < 119.5:
         return f"{minutes:.1f} min" if minutes < 9.95 else f"{minutes:.0f} min"
     return f"{minutes / 60:.1f} h"
+
+
+def parse_duration(text: str) -> float:
+    """Seconds, from ``90``, ``90s``, ``10m``, ``2h``, ``1h30m`` or ``1.5h``.
+
+    Raises:
+        ValueError: if it is none of these, or not more than 0.
+    """
+    parts = re.fullmatch(r"(?:([\d.]+)h)?(?:([\d.]+)m(?:in)?)?(?:([\d.]+)s?)?", text.strip().lower())
+    if parts is None or not any(parts.groups()):
+        raise ValueError(text)
+    seconds = sum(float(part or 0) * unit for part, unit in zip(parts.groups(), (3600, 60, 1), strict=True))
+    if not 0 < seconds < math.inf:
+        raise ValueError(text)
+    return seconds
 
 
 def count(number: int, noun: str, plural: str | None = None) -> str:

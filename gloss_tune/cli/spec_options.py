@@ -187,6 +187,10 @@ class SpecOptions:
         """The validated specification, see :func:`resolve`."""
         return resolve(self.spec, self.layer(), self.assignments or [])
 
+    def layers(self) -> list[dict[str, Any]]:
+        """The layers that :meth:`resolve` lays over each other, see :func:`layers`."""
+        return layers(self.spec, self.layer(), self.assignments or [])
+
 
 def with_spec_options(*names: str) -> Callable[[Command], Command]:
     """Give a command options of :class:`SpecOptions` in place of its parameter of that type.
@@ -227,11 +231,18 @@ _KEYWORD = inspect.Parameter.KEYWORD_ONLY
 
 
 def resolve(spec: str | None, flags: dict[str, Any], assignments: list[str]) -> StudySpec:
-    """The validated specification from a file, options and ``--set`` pairs, each over the one before.
+    """The validated specification from a file, options and ``--set`` pairs, each over the one before."""
+    from gloss_tune.spec.build import build_spec
+
+    return build_spec(*layers(spec, flags, assignments))
+
+
+def layers(spec: str | None, flags: dict[str, Any], assignments: list[str]) -> list[dict[str, Any]]:
+    """A file, options and ``--set`` pairs as layers of a specification.
 
     Where these change the file's loss or mode, hyperparameters of the file that have no effect then are left out.
     """
-    from gloss_tune.spec.build import build_spec, fitted_to
+    from gloss_tune.spec.build import fitted_to
     from gloss_tune.spec.layers import parse_assignments, read_toml
     from gloss_tune.spec.shipped import find_spec
 
@@ -241,4 +252,4 @@ def resolve(spec: str | None, flags: dict[str, Any], assignments: list[str]) -> 
     asked = {key: {**file, **flags, **assigned}.get(key, default) for key, default in kind.items()}
     if any(asked[key] != file.get(key, default) for key, default in kind.items()):
         file = fitted_to(file, str(asked["loss"]), str(asked["mode"]))
-    return build_spec(file, flags, assigned)
+    return [file, flags, assigned]

@@ -7,11 +7,11 @@ requeued when a worker is lost, counted exactly. It is never pruned, and it only
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from gloss_tune.confirm.plan import Candidate, Plan, best_settings, fresh_seeds
+from gloss_tune.confirm.plan import Candidate, Plan, best_settings, fresh_seeds, settings_of
 from gloss_tune.confirm.ranking import Run, rank
 from gloss_tune.errors import InputError
 from gloss_tune.queue.budget import Growth, create_study, grow
@@ -48,7 +48,9 @@ class Confirmation:
     newcomers: tuple[int, ...]
 
 
-def confirm(opened: OpenStudy, top: int | None = None, seeds: int | None = None) -> Confirmation:
+def confirm(
+    opened: OpenStudy, top: int | None = None, seeds: int | None = None, also: Collection[int] = ()
+) -> Confirmation:
     """Queue the best settings of a study, each with several seeds; what is queued already stays and is not repeated.
 
     More settings or seeds than before add what is missing, for all candidates; fewer change nothing. Where the study
@@ -57,6 +59,7 @@ def confirm(opened: OpenStudy, top: int | None = None, seeds: int | None = None)
     Args:
         opened: the study, opened for writing.
         top: how many settings, at least 1; None for as many as before, at first 3.
+        also: numbers of further trials whose settings to confirm with them.
         seeds: how many seeds, at least 2; None for as many as before, at first 5.
 
     Raises:
@@ -80,6 +83,8 @@ def confirm(opened: OpenStudy, top: int | None = None, seeds: int | None = None)
             f"Study {opened.name!r} has no complete trial to confirm; run 'gloss-tune launch' first, "
             "'gloss-tune trials' shows how it stands"
         )
+    known = [setting.params for setting in settings]
+    settings += tuple(one for one in settings_of(opened, also) if one.params not in known)
     wanted = Plan(top, settings, fresh_seeds(opened.spec.seed, seeds))
     if before is None and _create(opened, name, wanted):
         made = confirmation_of(opened)

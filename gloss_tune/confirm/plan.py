@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
+
+from optuna.trial import TrialState
 
 from gloss_tune.seeding import derive_seed
 from gloss_tune.spec.ranges import Value
@@ -83,6 +85,15 @@ def best_settings(opened: OpenStudy, top: int) -> tuple[Candidate, ...]:
         if len(found) >= top or len(ranked) < count:
             return tuple(found[:top])
         count *= 2
+
+
+def settings_of(opened: OpenStudy, numbers: Collection[int]) -> tuple[Candidate, ...]:
+    """The settings of these trials; one that is not complete is left out."""
+    found = []
+    for trial in opened.storage.get_all_trials(opened.study_id, deepcopy=False):
+        if trial.number in numbers and trial.state == TrialState.COMPLETE and trial.value is not None:
+            found.append(Candidate(trial.number, trial.value, trial.params))
+    return tuple(found)
 
 
 def fresh_seeds(seed: int, count: int) -> tuple[int, ...]:

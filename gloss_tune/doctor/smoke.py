@@ -30,6 +30,7 @@ class Measured:
     Args:
         batch_size: documents in a step.
         step_seconds: one step, warm-up not counted.
+        document_seconds: one document of validation.
         trial_seconds: a whole trial that is neither pruned nor ends early.
         memory: the most that was in use, in bytes.
         precision: that a trial here would compute in, if the study's first worker has not settled another one.
@@ -38,6 +39,7 @@ class Measured:
 
     batch_size: int
     step_seconds: float
+    document_seconds: float
     trial_seconds: float
     memory: float
     precision: str
@@ -105,6 +107,7 @@ def measure(
     return Measured(
         min(config.batch_size, len(train)),
         step_seconds,
+        document_seconds,
         config.epochs * epoch_seconds,
         peak_memory_mb(torch.device(device)) * 2**20,
         choice.precision,

@@ -31,6 +31,14 @@ _LONGEST_FILE_NAME = 255
 _LARGEST_NUMBER = 2**63 - 1
 
 
+def lay_together(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Layers laid over each other, later ones win; nothing is validated."""
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        merged = lay_over(merged, layer)
+    return merged
+
+
 def build_spec(*layers: Mapping[str, Any]) -> StudySpec:
     """Lay ``layers`` over each other and validate the result.
 
@@ -41,9 +49,7 @@ def build_spec(*layers: Mapping[str, Any]) -> StudySpec:
     Raises:
         SpecError: with every fault at once, each with the path of its key.
     """
-    merged: dict[str, Any] = {}
-    for layer in layers:
-        merged = lay_over(merged, layer)
+    merged = lay_together(*layers)
     too_large = list(_too_large(merged))
     if too_large:
         raise SpecError(too_large)
@@ -239,7 +245,7 @@ def _with_path(fault: str, spec: StudySpec) -> str:
 def first_trial_faults(first: Any, spec: StudySpec, doubtful: Collection[str] = ()) -> list[str]:
     """What is wrong with a trial's given parameters, or with the name of a heuristic; nothing if all is well."""
     if isinstance(first, str) and first in HEURISTICS:
-        fits = spec.loss == "gloss" or "loss" in doubtful
+        fits = first == "customary" or spec.loss == "gloss" or "loss" in doubtful
         return [] if fits else [f"{first!r} places the G-Loss; the loss is {spec.loss!r}"]
     if not isinstance(first, Mapping):
         return [f"must be a table of hyperparameters or one of {', '.join(HEURISTICS)}, got {first!r}"]

@@ -21,7 +21,7 @@ from gloss_tune.spec.train import TrainSpec
 
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 #: Points worth a first trial: the authors' σ = √(d/3) heuristic, and the one tuned point that they publish.
-HEURISTICS = ("sqrt_distance", "published")
+HEURISTICS = ("customary", "sqrt_distance", "published")
 
 # what a database's whole number holds
 _LARGEST = 2**31 - 1

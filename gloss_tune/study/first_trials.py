@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from gloss_tune.spec.ranges import is_number
 from gloss_tune.spec.space import grid_points
 from gloss_tune.spec.spec import StudySpec
+from gloss_tune.spec.train import TRAIN_DEFAULTS
 from gloss_tune.study.encoder import study_encoder
 
 if TYPE_CHECKING:
@@ -13,6 +15,9 @@ if TYPE_CHECKING:
 
 #: The one tuned point that the authors publish (Ohsumed): λ = 0.8, visible fraction γ = 0.7, σ = 0.667.
 PUBLISHED = {"gloss_weight": 0.8, "mask_ratio": 0.3, "temperature": 0.667**2}
+#: What one takes who tunes nothing: the learning rate that BERT's authors and sentence-transformers' examples
+#: recommend, the authors' published point for the graph; of all else, the default.
+CUSTOMARY = {**PUBLISHED, "learning_rate": 2e-5}
 _SAMPLE_DOCS = 512
 
 
@@ -27,7 +32,9 @@ def first_params(spec: StudySpec, dataset: TextDataset | None) -> list[dict[str,
         return grid_points(spec.ranges, spec.seed)[: spec.trials]
     queued = []
     for first in spec.first_trials:
-        if first == "published":
+        if first == "customary":
+            queued.append(customary(spec))
+        elif first == "published":
             queued.append(_clipped(spec, PUBLISHED))
         elif first == "sqrt_distance":
             if dataset is not None and not spec.rehearse:
@@ -35,6 +42,12 @@ def first_params(spec: StudySpec, dataset: TextDataset | None) -> list[dict[str,
         else:
             queued.append(dict(first))
     return queued[: spec.trials]
+
+
+def customary(spec: StudySpec) -> dict[str, Any]:
+    """The setting of one who tunes nothing, as far as it is searched: of each range the nearest value."""
+    defaults = {name: value for name, value in TRAIN_DEFAULTS.items() if is_number(value)}
+    return _clipped(spec, {**defaults, **CUSTOMARY})
 
 
 def sqrt_distance_temperature(spec: StudySpec, dataset: TextDataset) -> float:

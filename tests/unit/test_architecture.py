@@ -33,7 +33,7 @@ FLOORS = {
     "study": 5,
     **dict.fromkeys(["workers", "confirm"], 6),
     **dict.fromkeys(["launch", "retrain", "doctor", "report", "catalog"], 7),
-    "paper": 8,
+    **dict.fromkeys(["paper", "pipeline"], 8),
     **dict.fromkeys(["cli", "api"], 9),
     "__main__": 10,
 }

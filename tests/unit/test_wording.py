@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gloss_tune.wording import count, duration, size
+from gloss_tune.wording import count, duration, parse_duration, size
 
 
 @pytest.mark.parametrize(
@@ -53,3 +53,26 @@ def test_durations(seconds: float, text: str) -> None:
 def test_counts() -> None:
     assert [count(number, "trial") for number in (0, 1, 2)] == ["0 trials", "1 trial", "2 trials"]
     assert [count(number, "study", "studies") for number in (1, 3)] == ["1 study", "3 studies"]
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("90", 90),
+        ("90s", 90),
+        ("10m", 600),
+        ("2h", 7200),
+        ("1h30m", 5400),
+        ("1.5h", 5400),
+        (" 1H ", 3600),
+        ("5min", 300),
+    ],
+)
+def test_a_duration_is_read_as_people_write_it(text: str, seconds: float) -> None:
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "soon", "-5", "0", "1x", "h", "1m2h", "nan", "inf", "1..5h", "."])
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - the text alone
+        parse_duration(text)

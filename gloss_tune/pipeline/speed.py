@@ -1,0 +1,60 @@
+"""How fast this machine trains a study's encoder on its data: a few steps, before anything is written."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from gloss_tune.cores import CoreShare
+from gloss_tune.doctor.smoke import measure
+from gloss_tune.finetune.device import pick_device
+from gloss_tune.pipeline.plan import Sizes, Speed
+from gloss_tune.spec.spec import StudySpec
+from gloss_tune.study.encoder import study_encoder
+from gloss_tune.study.inputs import study_dataset
+
+NO_DATA = Sizes(1, 1, 0, 2)
+
+
+def measure_speed(
+    spec: StudySpec, device: str, threads: int | None, data_dir: Path | None
+) -> tuple[Speed, Sizes]:
+    """Train a few steps and validate a few documents, with the worker's own code.
+
+    Args:
+        spec: the study.
+        device: what the first worker computes on.
+        threads: of a worker; None to share the cores.
+        data_dir: folder of ``NAME/{train,val,test}.csv``.
+
+    Returns:
+        The speed, and the sizes of the whole data set. A rehearsal trains nothing and needs no data.
+
+    Raises:
+        InputError: data set or encoder is wrong.
+    """
+    if spec.rehearse:
+        return Speed(1, 0.0, 0.0, fixed_seconds=spec.rehearse_seconds), NO_DATA
+    import torch
+
+    whole = study_dataset(spec.model_copy(update={"max_train_docs": None}), data_dir)
+    before = torch.get_num_threads()
+    try:
+        device = pick_device(device)
+        CoreShare(device, threads).share_cores()
+        found = measure(spec, whole, study_encoder(spec), device)
+    finally:
+        torch.set_num_threads(before)
+    test = 0 if whole.test is None else len(whole.test)
+    sizes = Sizes(len(whole.train), len(whole.val), test, len(whole.classes))
+    return Speed(found.batch_size, found.step_seconds, found.document_seconds), sizes
+
+
+def corrected(speed: Speed, factor: float) -> Speed:
+    """The speed where everything took so many times as long as was foretold."""
+    return replace(
+        speed,
+        step_seconds=speed.step_seconds * factor,
+        document_seconds=speed.document_seconds * factor,
+        fixed_seconds=None if speed.fixed_seconds is None else speed.fixed_seconds * factor,
+    )
