@@ -69,7 +69,7 @@ def test_without_a_time_all_that_was_asked_for_is_done(on_storage: Commands, tmp
         (("--time", "10m"), "--output"),
         (("--time", "5s", "--output", "out"), "too short"),
         (("--time", "1h", "--output", "full"), "holds other files"),
-        (("--time", "1h", "--output", "file.txt"), "it is a file"),
+        (("--time", "1h", "--output", "file.txt"), "is a file, not a folder"),
     ],
 )
 def test_what_cannot_be_done_is_refused_before_anything_is_written(
