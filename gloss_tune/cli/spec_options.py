@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from gloss_tune.finetune.config import LOSSES, TRAIN_FIELDS
+from gloss_tune.finetune.config import CLASS_WEIGHTS, LOSSES, METRICS, TRAIN_FIELDS
 
 if TYPE_CHECKING:
     from gloss_tune.spec.spec import StudySpec
@@ -72,7 +72,7 @@ class SpecOptions:
     metric: Annotated[
         str | None,
         typer.Option(
-            "--metric", metavar="val_macro_f1|val_accuracy|val_silhouette", help="What is maximised."
+            "--metric", metavar="|".join(METRICS), autocompletion=lambda: METRICS, help="What is maximised."
         ),
     ] = None
     sampler: Annotated[
@@ -91,6 +91,15 @@ class SpecOptions:
     ] = None
     max_length: Annotated[
         int | None, typer.Option("--max-length", metavar="N", help="Tokens of a document at most.")
+    ] = None
+    class_weights: Annotated[
+        str | None,
+        typer.Option(
+            "--class-weights",
+            metavar="none|balanced",
+            autocompletion=lambda: CLASS_WEIGHTS,
+            help="balanced: rare classes count as much as frequent ones in the losses.",
+        ),
     ] = None
     seed: Annotated[
         int | None, typer.Option("--seed", metavar="N", help="Seed of everything random in the study.")

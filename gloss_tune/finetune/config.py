@@ -10,7 +10,16 @@ from gloss_tune.errors import SpecError
 
 LOSSES = ("gloss", "ce", "scl", "triplet", "cosine")
 MODES = ("integrated", "standalone")
-METRICS = ("val_macro_f1", "val_accuracy", "val_silhouette")
+METRICS = (
+    "val_macro_f1",
+    "val_accuracy",
+    "val_weighted_f1",
+    "val_balanced_accuracy",
+    "val_mcc",
+    "val_auc",
+    "val_silhouette",
+)
+CLASS_WEIGHTS = ("none", "balanced")
 PROPAGATIONS = ("iterative", "closed_form")
 NORMALIZATIONS = ("random_walk", "symmetric", "authors")
 PRECISIONS = ("auto", "float32", "bfloat16")
@@ -27,6 +36,7 @@ _CHOICES = {
     "propagation": PROPAGATIONS,
     "normalization": NORMALIZATIONS,
     "precision": PRECISIONS,
+    "class_weights": CLASS_WEIGHTS,
 }
 _WHOLE_NUMBERS = {
     "epochs": (1, "how many passes over the training documents at most"),
@@ -82,6 +92,9 @@ class FinetuneConfig:
         margin: of the ``triplet`` loss, between unit vectors.
         precision: ``bfloat16`` (autocast), ``float32``, or ``auto``: the fastest for this encoder, as measured on
             a CPU; in a study as its first worker measured it.
+        class_weights: ``balanced`` lets a document count for N / (C · documents of its class): rare classes as much as
+            frequent ones. Cross-entropy, the probe, ``gloss`` (masked documents) and ``scl`` (anchors) then take the
+            weighted mean; ``triplet`` and ``cosine``, which are means over triplets and pairs, stay as they are.
         seed: decides the order of documents, masks and dropout; the head starts at zero.
     """
 
@@ -105,6 +118,7 @@ class FinetuneConfig:
     gloss_weight: float = 0.7
     margin: float = 0.5
     precision: str = "auto"
+    class_weights: str = "none"
     seed: int = 0
 
     def faults(self) -> list[str]:
@@ -165,7 +179,7 @@ class EpochReport:
     Args:
         epoch: its number, from 1.
         metrics: ``train_loss``, ``train_ce`` and ``train_<loss>`` (means over the epoch's documents),
-            ``val_loss`` (cross-entropy of the head), ``val_accuracy``, ``val_macro_f1``, ``val_silhouette``,
+            ``val_loss`` (cross-entropy of the head, not weighted), those of :data:`METRICS`,
             ``learning_rate`` (of the epoch's last step), and those of :data:`TIMING_METRICS`.
         is_best: whether this is the best epoch so far.
     """

@@ -15,7 +15,10 @@ from gloss_tune.data import TokenizedSplit
 from gloss_tune.encoder import Encoder
 from gloss_tune.finetune.chunking import ChunkLimit
 from gloss_tune.finetune.embedding import embed_split, head_input
-from gloss_tune.metrics import classification_metrics, macro_silhouette
+from gloss_tune.metrics import classification_metrics, macro_auc, macro_silhouette
+
+#: What a split is measured by.
+SCORES = ("accuracy", "macro_f1", "weighted_f1", "balanced_accuracy", "mcc", "auc", "silhouette", "loss")
 
 
 @torch.no_grad()
@@ -39,8 +42,8 @@ def evaluate(
         limit: of the encoder's chunks; lowered where memory does not suffice.
 
     Returns:
-        ``accuracy``, ``macro_f1``, ``silhouette`` and ``loss``, the mean cross-entropy of the head, all NaN
-        where the embeddings are not finite; and the predicted classes (N,), int64, on the CPU.
+        those of :data:`SCORES`, ``loss`` being the mean cross-entropy of the head, all NaN where the embeddings are
+        not finite; and the predicted classes (N,), int64, on the CPU.
     """
     embeddings = embed_split(encoder, tokens, context, on_step, limit)
     logits = classify(head, embeddings)
@@ -57,6 +60,11 @@ def score(embeddings: Tensor, logits: Tensor, labels: NDArray[np.int64]) -> dict
     """Metrics of embeddings (N, D) and logits (N, C) against the true classes (N,); as :func:`evaluate` gives them."""
     loss = float(F.cross_entropy(logits, torch.from_numpy(labels.copy()).to(logits.device)))
     if not math.isfinite(loss):
-        return dict.fromkeys(("accuracy", "macro_f1", "silhouette", "loss"), math.nan)
-    scores = classification_metrics(labels, logits.argmax(dim=1).cpu().numpy(), logits.shape[1])
-    return {**scores, "silhouette": macro_silhouette(embeddings.cpu().numpy(), labels), "loss": loss}
+        return dict.fromkeys(SCORES, math.nan)
+    predictions = logits.argmax(dim=1).cpu().numpy()
+    return {
+        **classification_metrics(labels, predictions, logits.shape[1]),
+        "auc": macro_auc(labels, logits.cpu().double().softmax(dim=1).numpy()),
+        "silhouette": macro_silhouette(embeddings.cpu().numpy(), labels),
+        "loss": loss,
+    }

@@ -36,6 +36,7 @@ from gloss_tune.finetune.stopping import EarlyStopping
 from gloss_tune.finetune.totals import StepTotals
 from gloss_tune.finetune.training_loss import TrainingLoss
 from gloss_tune.finetune.weights import copied_weights, kept_weights, load_weights, on_cpu
+from gloss_tune.metrics import balanced_weights
 from gloss_tune.seeding import derive_seed
 
 
@@ -84,7 +85,8 @@ class Finetune:
         self._on_step = on_step or (lambda: None)
         #: what the encoder computes in; a state brings its own
         self.precision = precision or choose(config.precision, encoder).precision
-        self._loss = TrainingLoss(config, num_classes, self.head)
+        self._class_weights = _class_weights(config, train, num_classes, encoder.device)
+        self._loss = TrainingLoss(config, num_classes, self.head, self._class_weights)
         self._inside_epoch = False
         self._begin()
 
@@ -137,7 +139,7 @@ class Finetune:
         self.restore_best()
 
     def evaluate(self, split: TokenizedSplit) -> dict[str, float]:
-        """``accuracy``, ``macro_f1``, ``silhouette`` and ``loss`` of a split under the weights in place."""
+        """Those of :data:`~gloss_tune.finetune.evaluation.SCORES` of a split under the weights in place."""
         with device_memory_guard(self.encoder.device, self._memory_setting()):
             return self._evaluate(split)[0]
 
@@ -290,7 +292,7 @@ class Finetune:
             self.encoder, self._train, self._autocast(), self._on_step, self._limits["evaluation"]
         )
         labels = torch.from_numpy(self._train.labels.copy()).to(embeddings.device)
-        return fit_probe(self.head, head_input(embeddings), labels)
+        return fit_probe(self.head, head_input(embeddings), labels, self._class_weights)
 
     def _evaluate(self, split: TokenizedSplit) -> tuple[dict[str, float], Tensor]:
         return evaluate(
@@ -307,3 +309,11 @@ class Finetune:
 
     def _memory_setting(self) -> str:
         return f"batch_size {self.config.batch_size} and max_length {self.config.max_length}"
+
+
+def _class_weights(
+    config: FinetuneConfig, train: TokenizedSplit, num_classes: int, device: torch.device
+) -> Tensor | None:
+    if config.class_weights == "none":
+        return None
+    return torch.from_numpy(balanced_weights(train.labels, num_classes)).float().to(device)

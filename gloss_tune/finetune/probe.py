@@ -10,7 +10,9 @@ _STRENGTH = 10.0
 _MAX_ITERATIONS = 100
 
 
-def fit_probe(head: nn.Linear, features: Tensor, labels: Tensor) -> float:
+def fit_probe(
+    head: nn.Linear, features: Tensor, labels: Tensor, class_weights: Tensor | None = None
+) -> float:
     """Fit multinomial logistic regression with an L2 penalty into ``head``, from zero.
 
     Minimises mean cross-entropy + ‖weight‖² / (2 · 10 · N), scikit-learn's ``LogisticRegression(C=10)``, by
@@ -20,6 +22,7 @@ def fit_probe(head: nn.Linear, features: Tensor, labels: Tensor) -> float:
         head: (D → C), on the device of ``features``; its weights are replaced.
         features: float32 (N, D).
         labels: int64 (N,).
+        class_weights: (C,), what a document of each class counts for in the mean; ``None`` for 1 each.
 
     Returns:
         The mean cross-entropy on these documents.
@@ -35,7 +38,7 @@ def fit_probe(head: nn.Linear, features: Tensor, labels: Tensor) -> float:
 
     def closure() -> float:
         optimizer.zero_grad()
-        loss = F.cross_entropy(head(features), labels) + penalty * head.weight.square().sum()
+        loss = F.cross_entropy(head(features), labels, class_weights) + penalty * head.weight.square().sum()
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.item()
 
@@ -43,4 +46,4 @@ def fit_probe(head: nn.Linear, features: Tensor, labels: Tensor) -> float:
         optimizer.step(closure)  # type: ignore[no-untyped-call]
     optimizer.zero_grad()
     with torch.no_grad():
-        return float(F.cross_entropy(head(features), labels))
+        return float(F.cross_entropy(head(features), labels, class_weights))

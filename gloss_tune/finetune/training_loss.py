@@ -18,9 +18,16 @@ class TrainingLoss:
         config: validated.
         num_classes: C ≥ 2.
         head: (D → C); used in integrated mode.
+        class_weights: (C,), what a document of each class counts for; ``None`` for 1 each.
     """
 
-    def __init__(self, config: FinetuneConfig, num_classes: int, head: nn.Linear) -> None:
+    def __init__(
+        self,
+        config: FinetuneConfig,
+        num_classes: int,
+        head: nn.Linear,
+        class_weights: Tensor | None = None,
+    ) -> None:
         self._head = head
         self._name = config.loss
         self._integrated = config.mode == "integrated"
@@ -32,7 +39,9 @@ class TrainingLoss:
             temperature=config.temperature,
             normalization=config.normalization,
             margin=config.margin,
+            class_weights=class_weights,
         )
+        self._class_weights = class_weights
         self._weight = 0.0
         if self._loss is not None:
             self._weight = config.gloss_weight if self._integrated else 1.0
@@ -60,7 +69,9 @@ class TrainingLoss:
             parts[self._name] = self._loss(embeddings, labels, masks)
         if self._integrated:
             logits = self._head(head_input(embeddings))  # (B, D) → (B, C)
-            parts["ce"] = F.cross_entropy(logits, labels.to(logits.device, non_blocking=True))
+            parts["ce"] = F.cross_entropy(
+                logits, labels.to(logits.device, non_blocking=True), self._class_weights
+            )
         loss = sum(
             (part * (1.0 - self._weight if name == "ce" else self._weight) for name, part in parts.items()),
             start=torch.zeros((), device=embeddings.device),

@@ -37,6 +37,7 @@ def build_loss(
     temperature: float,
     normalization: str,
     margin: float,
+    class_weights: Tensor | None = None,
 ) -> BatchLoss | None:
     """The loss of this name, closed over its parameters.
 
@@ -48,6 +49,8 @@ def build_loss(
         temperature: ``gloss``: similarity temperature τ > 0; ``scl``: temperature of its softmax.
         normalization: ``gloss``: one of :data:`NORMALIZATIONS`.
         margin: ``triplet``: in units of Euclidean distance between unit vectors, which is at most 2.
+        class_weights: (C,), what a document of each class counts for in the mean over masked documents (``gloss``) or
+            anchors (``scl``). ``triplet`` and ``cosine`` are means over triplets and pairs and do not use it.
 
     Returns:
         A function (embeddings (B, D), labels (B,) int64, CPU generator of the masks) → scalar, or ``None``
@@ -86,10 +89,13 @@ def build_loss(
             temperature=temperature,
             iterations=iterations,
             normalization=normalization,
+            class_weights=class_weights,
         )
 
     def scl(embeddings: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
-        return supervised_contrastive_loss(embeddings, labels, temperature=temperature)
+        return supervised_contrastive_loss(
+            embeddings, labels, temperature=temperature, class_weights=class_weights
+        )
 
     def triplet(embeddings: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
         return batch_all_triplet_loss(embeddings, labels, margin=margin)
@@ -100,7 +106,13 @@ def build_loss(
     return {"gloss": gloss, "scl": scl, "triplet": triplet, "cosine": cosine}.get(name)
 
 
-def supervised_contrastive_loss(embeddings: Tensor, labels: Tensor, *, temperature: float = 0.1) -> Tensor:
+def supervised_contrastive_loss(
+    embeddings: Tensor,
+    labels: Tensor,
+    *,
+    temperature: float = 0.1,
+    class_weights: Tensor | None = None,
+) -> Tensor:
     """Supervised contrastive loss, L_out (Khosla et al. 2020, arXiv 2004.11362, equation 2).
 
         mean over anchors i of  -1/|P(i)| Σ_{p in P(i)} log( exp(x_i·x_p / τ) / Σ_{a ≠ i} exp(x_i·x_a / τ) )
@@ -112,6 +124,7 @@ def supervised_contrastive_loss(embeddings: Tensor, labels: Tensor, *, temperatu
         embeddings: (B, D), not necessarily normalised.
         labels: (B,), class numbers, on any device.
         temperature: τ > 0; the paper uses 0.1.
+        class_weights: (C,), above 0, what an anchor of each class counts for in the mean; ``None`` for 1 each.
 
     Returns:
         Scalar, at least 0; float64 for float64 embeddings, else float32.
@@ -131,7 +144,10 @@ def supervised_contrastive_loss(embeddings: Tensor, labels: Tensor, *, temperatu
         positive = (labels[:, None] == labels) & ~itself
         positives = positive.sum(dim=1)  # (B,)
         per_anchor = -torch.where(positive, log_probability, 0.0).sum(dim=1) / positives.clamp_min(1)
-        return per_anchor.sum() / (positives > 0).sum().clamp_min(1)
+        counts = (positives > 0).to(X.dtype)
+        if class_weights is not None:
+            counts = counts * class_weights.to(X)[labels]
+        return (per_anchor * counts).sum() / counts.sum().clamp_min(torch.finfo(X.dtype).tiny)
 
 
 def batch_all_triplet_loss(embeddings: Tensor, labels: Tensor, *, margin: float = 0.5) -> Tensor:

@@ -17,6 +17,7 @@ from gloss_tune.losses.graph import (
     log_transition,
 )
 from gloss_tune.losses.label_propagation import (
+    check_class_weights,
     check_iterations,
     check_num_classes,
     check_range,
@@ -37,6 +38,7 @@ def gloss_loss(
     temperature: float = 0.1,
     iterations: int | None = 10,
     normalization: str = "random_walk",
+    class_weights: Tensor | None = None,
 ) -> Tensor:
     """How badly the hidden labels follow from the visible ones over the graph of the batch.
 
@@ -62,6 +64,8 @@ def gloss_loss(
         temperature: similarity temperature τ = σ² > 0.
         iterations: steps K ≥ 1 of label propagation, or ``None`` for the closed form.
         normalization: one of :data:`NORMALIZATIONS`; see :func:`transition_matrix`.
+        class_weights: (C,), above 0, what a masked document of each class counts for: the mean is then
+            Σ w_i (…)_i / Σ w_i, as torch's ``cross_entropy`` takes it; ``None`` for 1 each.
 
     Returns:
         Scalar, at least 0; float64 for float64 embeddings, else float32.
@@ -73,6 +77,7 @@ def gloss_loss(
     check_shapes(labels, masked, batch=embeddings.shape[0])
     check_num_classes(num_classes)
     check_range(labels, num_classes)
+    check_class_weights(class_weights, num_classes)
     check_temperature(temperature)
     check_iterations(iterations)
     check_normalization(normalization)
@@ -96,7 +101,11 @@ def gloss_loss(
         # below the smallest normal number (τ under about 0.003) a logarithm would be -inf
         surprise = -probability.clamp_min(torch.finfo(X.dtype).tiny).log()
         learnable = (Y_l.sum(dim=0) > 0)[labels_u]
-        loss = torch.where(learnable, surprise, 0.0).sum() / learnable.sum().clamp_min(1)
+        counts = learnable.to(X.dtype)
+        if class_weights is not None:
+            counts = counts * class_weights.to(X)[labels_u]
+        weighted = torch.where(learnable, surprise * counts, 0.0)
+        loss = weighted.sum() / counts.sum().clamp_min(torch.finfo(X.dtype).tiny)
     return loss.to(result_dtype)
 
 

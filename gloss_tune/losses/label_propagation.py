@@ -107,6 +107,15 @@ def check_range(labels: Tensor, num_classes: int) -> None:
             )
 
 
+def check_class_weights(class_weights: Tensor | None, num_classes: int) -> None:
+    """Refuse weights that are not one for each class."""
+    if class_weights is not None and class_weights.shape != (num_classes,):
+        raise ValueError(
+            f"class_weights must be of shape ({num_classes},), one for each class, got "
+            f"{tuple(class_weights.shape)}; pass one number above 0 for each class"
+        )
+
+
 def check_num_classes(num_classes: int) -> None:
     """Refuse what is no classification."""
     if num_classes < 2:

@@ -15,6 +15,10 @@ _MOST_CLASSES = 20  # beyond, a matrix in text is no help
 _METRICS = {
     "accuracy": "accuracy",
     "macro_f1": "macro-F1",
+    "weighted_f1": "weighted F1",
+    "balanced_accuracy": "balanced accuracy",
+    "mcc": "Matthews' correlation",
+    "auc": "macro AUC, one against rest",
     "silhouette": "silhouette",
     "loss": "cross-entropy",
 }
@@ -152,6 +156,8 @@ def _metrics_table(description: Mapping[str, Any]) -> str:
     rows = []
     for key, title in _METRICS.items():
         name = key if split == "test" else f"val_{key}"
+        if name not in over[split]:  # of an earlier release
+            continue
         own = description["test"] if split == "test" else description["metrics"]
         whole = over[split][name]
         rows.append(_told([title, own[name], *([whole["mean"], whole["sd"]] if several else [])]))

@@ -25,7 +25,7 @@ class SeedResult:
         seconds: for training and validation.
         value: the study's metric in the best epoch.
         val: all metrics of the best epoch's report; None for what is not finite.
-        test: ``accuracy``, ``macro_f1``, ``silhouette`` and ``loss``; None without test documents.
+        test: those of :data:`gloss_tune.finetune.evaluation.SCORES`; None without test documents.
     """
 
     seed: int

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gloss_tune.finetune.config import NORMALIZATIONS, PROPAGATIONS
+from gloss_tune.finetune.config import CLASS_WEIGHTS, NORMALIZATIONS, PROPAGATIONS
 from gloss_tune.spec.ranges import ParameterRange, Value
 from gloss_tune.spec.train import TRAIN_DEFAULTS
 
@@ -31,6 +31,7 @@ DEFAULT_RANGES: dict[str, dict[str, Any]] = {
     "epochs": {"low": 1, "high": 20},
     "normalization": {"choices": list(NORMALIZATIONS)},
     "propagation": {"choices": list(PROPAGATIONS)},
+    "class_weights": {"choices": list(CLASS_WEIGHTS)},
 }
 
 #: Where the runs of a confirmation have their seeds (:mod:`gloss_tune.confirm.confirmation`); no study searches them.

@@ -43,7 +43,15 @@ class StudySpec(BaseModel):
     model: str = Field(DEFAULT_MODEL, min_length=1)
     loss: Literal["gloss", "ce", "scl", "triplet", "cosine"] = "gloss"
     mode: Literal["integrated", "standalone"] = "integrated"
-    metric: Literal["val_macro_f1", "val_accuracy", "val_silhouette"] = "val_macro_f1"
+    metric: Literal[
+        "val_macro_f1",
+        "val_accuracy",
+        "val_weighted_f1",
+        "val_balanced_accuracy",
+        "val_mcc",
+        "val_auc",
+        "val_silhouette",
+    ] = "val_macro_f1"
     trials: int = Field(20, ge=1, le=1_000_000)
     sampler: Literal["tpe", "gp", "random", "qmc", "grid"] = "tpe"
     pruner: Literal["median", "hyperband", "none"] = "median"

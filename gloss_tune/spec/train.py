@@ -37,6 +37,7 @@ class TrainSpec(Mapping[str, Value]):
     gloss_weight: float | None = None
     margin: float | None = None
     precision: str | None = None
+    class_weights: str | None = None
 
     def __getitem__(self, name: str) -> Value:
         if name not in TRAIN_DEFAULTS or getattr(self, name) is None:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from gloss_tune.data import DATASETS, TextDataset, subsample
-from gloss_tune.errors import DataError, StudyMismatchError
+from gloss_tune.errors import DataError, SpecError, StudyMismatchError
 from gloss_tune.logging import logger
+from gloss_tune.metrics import missing_classes
 from gloss_tune.queue.budget import create_study
 from gloss_tune.spec.spec import StudySpec, default_study_name
 from gloss_tune.storage.connect import open_storage
@@ -56,6 +57,8 @@ def create(spec: StudySpec, url: str, name: str | None = None, *, data_dir: Path
     parse_storage_url(url)
     spec, dataset = resolve_data(asked, data_dir)
     described = {"name": spec.dataset, **_NO_DATA} if dataset is None else describe(dataset)
+    if dataset is not None:
+        _check_metric(spec.metric, dataset)
     encoder = None if spec.rehearse else study_encoder(spec)
     described_encoder = (
         {"name": spec.model, "fingerprint": None} if encoder is None else describe_encoder(encoder)
@@ -116,6 +119,22 @@ def _as_it_was_made(
     if described["fingerprint"] is None or described == stored or stored["fingerprint"] is None:
         return spec, described
     return spec, describe(study_dataset(spec, data_dir, made_with=stored))
+
+
+def _check_metric(metric: str, dataset: TextDataset) -> None:
+    """Refuse a metric that is not defined on the validation documents: every trial would fail for it."""
+    missing = missing_classes(dataset.val.labels, len(dataset.classes))
+    present = len(dataset.classes) - len(missing)
+    if (metric == "val_auc" and missing) or (metric == "val_silhouette" and present < 2):
+        names = ", ".join(repr(dataset.classes[number]) for number in missing[:5])
+        more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+        needs = "documents of every class" if metric == "val_auc" else "documents of two classes at least"
+        raise SpecError(
+            [
+                f"metric: {metric} needs {needs} in validation, which has none of {names}{more}; "
+                "add some, or choose another metric, such as val_macro_f1"
+            ]
+        )
 
 
 def _check_same(

@@ -199,3 +199,25 @@ def test_the_specification_that_was_stored_is_the_one_that_is_read(tmp_path: Pat
     assert "epochs" not in stored["train"]
     opened.storage.remove_session()
     opened.storage.engine.dispose()
+
+
+@pytest.mark.parametrize(
+    ("metric", "refused"), [("val_auc", "'c'"), ("val_silhouette", None), ("val_balanced_accuracy", None)]
+)
+def test_a_metric_that_validation_cannot_give_is_refused(
+    metric: str, refused: str | None, tmp_path: Path
+) -> None:
+    rows = {"train": "abcabc", "val": "abab", "test": "abc"}
+    for split, labels in rows.items():
+        lines = [f"{split} text number {number},{label}" for number, label in enumerate(labels)]
+        (tmp_path / f"{split}.csv").write_text("\n".join(["text,label", *lines]))
+    spec = build_spec({"dataset": str(tmp_path), "rehearse": True, "trials": 1, "metric": metric})
+    database = tmp_path / "s.db"
+    if refused is None:
+        opened = create(spec, f"sqlite:///{database}").study
+        opened.storage.remove_session()
+        opened.storage.engine.dispose()
+        return
+    with pytest.raises(SpecError, match=f"metric: {metric} needs documents of every class.*{refused}"):
+        create(spec, f"sqlite:///{database}")
+    assert not database.exists()

@@ -1,13 +1,28 @@
 from __future__ import annotations
 
 import math
+import warnings
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from sklearn.metrics import accuracy_score, f1_score, silhouette_samples
+from sklearn.metrics import (
+    accuracy_score,
+    balanced_accuracy_score,
+    f1_score,
+    matthews_corrcoef,
+    roc_auc_score,
+    silhouette_samples,
+)
+from sklearn.utils.class_weight import compute_class_weight
 
-from gloss_tune.metrics import classification_metrics, macro_silhouette
+from gloss_tune.metrics import (
+    balanced_weights,
+    classification_metrics,
+    macro_auc,
+    macro_silhouette,
+    missing_classes,
+)
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -17,10 +32,16 @@ def test_classification_agrees_with_scikit_learn(seed: int) -> None:
     labels, predictions = random.integers(0, 12, size=20), random.integers(0, 12, size=20)
     predictions[:8] = labels[:8]
     metrics = classification_metrics(labels, predictions, num_classes=12)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of classes that only the predictions have
+        balanced = balanced_accuracy_score(labels, predictions)
     assert metrics == pytest.approx(
         {
             "accuracy": accuracy_score(labels, predictions),
             "macro_f1": f1_score(labels, predictions, average="macro", zero_division=0),
+            "weighted_f1": f1_score(labels, predictions, average="weighted", zero_division=0),
+            "balanced_accuracy": balanced,
+            "mcc": matthews_corrcoef(labels, predictions),
         },
         abs=1e-12,
     )
@@ -32,6 +53,52 @@ def test_classification_by_hand() -> None:
     metrics = classification_metrics([0, 0, 1, 1, 2], [0, 1, 1, 1, 0], num_classes=4)
     assert metrics["accuracy"] == pytest.approx(3 / 5)
     assert metrics["macro_f1"] == pytest.approx((1 / 2 + 4 / 5 + 0) / 3)
+
+
+@pytest.mark.parametrize(("labels", "predictions"), [([0, 0], [0, 0]), ([0, 0], [0, 1]), ([0, 1], [1, 1])])
+def test_one_class_has_no_correlation(labels: list[int], predictions: list[int]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of a single label
+        oracle = matthews_corrcoef(labels, predictions)
+    assert classification_metrics(labels, predictions, 3)["mcc"] == oracle == 0
+
+
+@pytest.mark.parametrize("classes", [2, 3, 7])
+@pytest.mark.parametrize("digits", [1, 12])
+def test_auc_agrees_with_scikit_learn(classes: int, digits: int) -> None:
+    """With one digit, most probabilities have equals."""
+    random = np.random.default_rng(classes)
+    labels = np.concatenate([np.arange(classes), random.integers(0, classes, size=60)])
+    # integers below, so that rows still sum to 1 after rounding
+    counts = random.multinomial(10**digits, np.full(classes, 1 / classes), size=len(labels))
+    counts[np.arange(len(labels)), labels] += 10**digits // 5
+    probabilities = counts / counts.sum(axis=1, keepdims=True)
+    expected = (
+        roc_auc_score(labels, probabilities[:, 1])
+        if classes == 2
+        else roc_auc_score(labels, probabilities, multi_class="ovr", average="macro")
+    )
+    assert macro_auc(labels, probabilities) == pytest.approx(expected, abs=1e-12)
+
+
+def test_auc_is_not_defined_where_a_class_does_not_occur() -> None:
+    even = np.full((4, 3), 1 / 3)
+    assert math.isnan(macro_auc([0, 1, 1, 0], even))
+    assert macro_auc([0, 1, 2, 0], even) == pytest.approx(0.5)
+    assert math.isnan(macro_auc([0, 0, 0, 0], even[:, :1]))
+    even[0, 0] = math.nan
+    assert math.isnan(macro_auc([0, 1, 2, 0], even))
+    assert missing_classes([0, 2, 2], 4) == [1, 3]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_balanced_weights_agree_with_scikit_learn(seed: int) -> None:
+    labels = np.random.default_rng(seed).choice(5, size=40, p=[0.8, 0.1, 0.05, 0.05, 0.0])
+    weights = balanced_weights(labels, 5)
+    present = np.unique(labels)
+    assert weights[present] == pytest.approx(compute_class_weight("balanced", classes=present, y=labels))
+    assert weights[labels].sum() == pytest.approx(len(labels))
+    assert weights[4] == 1
 
 
 def test_classification_refuses_what_it_cannot_count() -> None:

@@ -86,7 +86,7 @@ def test_every_option_reaches_the_specification() -> None:
         "create --dataset mr --loss scl --mode standalone --trials 7 --metric val_accuracy --sampler gp --pruner none "
         "--epochs 3 --batch-size 16 --max-length 32 --seed 9 --max-train-docs 50 --text-column t --label-column l "
         "--rehearse --rehearse-seconds 0.5 --lease 33 --max-failures 4 --keep 2 --set train.patience=1 "
-        "--model some/model --dry-run --format json"
+        "--model some/model --class-weights balanced --dry-run --format json"
     )
     result = CliRunner().invoke(app, words.split())
     assert result.exit_code == 0, result.output
@@ -95,6 +95,7 @@ def test_every_option_reaches_the_specification() -> None:
         dataset="mr", loss="scl", mode="standalone", trials=7, metric="val_accuracy", sampler="gp", pruner="none",
         epochs=3, batch_size=16, max_length=32, seed=9, max_train_docs=50, text_column="t", label_column="l",
         rehearse=True, rehearse_seconds=0.5, lease=33.0, max_failures=4, keep=2, model="some/model",
+        class_weights="balanced",
         assignments=["train.patience=1"],
     )  # fmt: skip
     assert spec == said.resolve()

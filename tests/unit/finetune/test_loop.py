@@ -11,12 +11,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor
 
+from gloss_tune.data import TokenizedSplit
 from gloss_tune.encoder import Encoder
 from gloss_tune.errors import DeviceMemoryError, NonFiniteLossError, SpecError
 from gloss_tune.finetune.checkpoint import load_checkpoint, save_checkpoint
 from gloss_tune.finetune.config import LOSSES, MODES, TIMING_METRICS, EpochReport, FinetuneConfig
+from gloss_tune.finetune.embedding import embed_documents
 from gloss_tune.finetune.loop import Finetune
 from gloss_tune.finetune.rehearsal import Rehearsal
 from tests.unit.finetune.tiny import documents
@@ -311,3 +314,75 @@ def test_training_validation_and_test_share_one_head_input(encoder: Encoder) -> 
 def test_an_invalid_configuration_is_refused(encoder: Encoder) -> None:
     with pytest.raises(SpecError, match="epochs"):
         finetune(encoder, epochs=0)
+
+
+def _imbalanced(size: int, seed: int) -> TokenizedSplit:
+    """Nine in ten documents are of class 0."""
+    tokens = documents(size, classes=3, seed=seed)
+    labels = tokens.labels.copy()
+    labels[: size * 85 // 100] = 0
+    return dataclasses.replace(tokens, labels=labels)
+
+
+@pytest.mark.parametrize("hold", [True, False])
+def test_class_weights_give_the_gradient_of_weighted_cross_entropy(
+    encoder: Encoder, hold: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However the batch is cut, and with scikit-learn's weights and torch's mean as the oracle."""
+    train = _imbalanced(40, seed=5)
+    config = dataclasses.replace(
+        CONFIG, loss="ce", class_weights="balanced", batch_size=40, precision="float32"
+    )
+    run = Finetune(config, train, VAL, 3, encoder)
+    encoder.model.eval()  # no dropout: the two passes are comparable
+    with torch.no_grad():
+        run.head.weight.normal_(generator=torch.Generator().manual_seed(0))
+    encoder.model.zero_grad()  # it serves other tests too
+    order = np.argsort(-train.lengths, kind="stable")
+    if not hold:
+        monkeypatch.setattr("gloss_tune.finetune.gradients._PLAIN_TOKENS", {"cpu": 0})
+        run._limits["training"].lowered = 40
+    run._gradients.add(order, run._loss, torch.Generator())
+    trained = [parameter for parameter in run._trained if parameter.grad is not None]
+    got = [parameter.grad.clone() for parameter in trained if parameter.grad is not None]
+    for parameter in run._trained:
+        parameter.grad = None
+    weights = compute_class_weight("balanced", classes=np.arange(3), y=train.labels)
+    embeddings = embed_documents(encoder, train, order)
+    labels = torch.from_numpy(train.labels[order])
+    loss = F.cross_entropy(
+        run.head(F.normalize(embeddings, dim=1)), labels, torch.from_numpy(weights).float()
+    )
+    loss.backward()
+    for parameter, gradient in zip(trained, got, strict=True):
+        assert parameter.grad is not None
+        difference = (gradient - parameter.grad).abs().max() / parameter.grad.abs().max().clamp_min(1e-6)
+        assert difference < 1e-3
+    assert got[-1].abs().sum() > 0
+
+
+def test_class_weights_help_rare_classes_in_every_loss_that_has_them(encoder: Encoder) -> None:
+    train = _imbalanced(120, seed=6)
+
+    def recall(**changes: object) -> tuple[float, dict[str, float]]:
+        config = dataclasses.replace(CONFIG, epochs=2, learning_rate=1e-3, **changes)
+        run = Finetune(config, train, VAL, 3, encoder)
+        reports = list(run.epochs())
+        return reports[-1].metrics["val_balanced_accuracy"], lasting(reports[-1])
+
+    for changes in (
+        {"loss": "ce"},
+        {"loss": "gloss"},
+        {"loss": "scl"},
+        {"loss": "cosine", "mode": "standalone"},
+    ):
+        plain, _ = recall(**changes)
+        balanced, metrics = recall(**changes, class_weights="balanced")
+        assert balanced >= plain
+        assert math.isfinite(metrics["train_loss"])
+
+
+def test_a_class_that_validation_lacks_leaves_the_auc_alone_undefined(encoder: Encoder) -> None:
+    val = dataclasses.replace(VAL, labels=np.minimum(VAL.labels, 1))
+    (report,) = Finetune(dataclasses.replace(CONFIG, epochs=1), TRAIN, val, 3, encoder).epochs()
+    assert [name for name, value in report.metrics.items() if not math.isfinite(value)] == ["val_auc"]

@@ -5,6 +5,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 from gloss_tune.finetune.probe import fit_probe
+from gloss_tune.metrics import balanced_weights
 
 
 @pytest.mark.filterwarnings("ignore:scipy.optimize:DeprecationWarning")  # an old scikit-learn, a new SciPy
@@ -51,3 +52,18 @@ def test_a_class_without_documents_is_never_predicted() -> None:
     head = nn.Linear(4, 3)
     fit_probe(head, torch.eye(4), torch.tensor([0, 0, 2, 2]))
     assert (head(torch.eye(4)).argmax(dim=1) == torch.tensor([0, 0, 2, 2])).all()
+
+
+@pytest.mark.filterwarnings("ignore:scipy.optimize:DeprecationWarning")  # an old scikit-learn, a new SciPy
+def test_class_weights_are_scikit_learns() -> None:
+    rng = np.random.default_rng(1)
+    labels = np.repeat([0, 1, 2], [100, 15, 5])
+    features = (rng.normal(size=(120, 8)) + 0.7 * rng.normal(size=(3, 8))[labels]).astype(np.float32)
+    head = nn.Linear(8, 3)
+    weights = torch.from_numpy(balanced_weights(labels, 3)).float()
+    fit_probe(head, torch.from_numpy(features), torch.from_numpy(labels), weights)
+    oracle = LogisticRegression(C=10.0, tol=1e-8, max_iter=1000, class_weight="balanced")
+    theirs = oracle.fit(features.astype(np.float64), labels).predict_proba(features)
+    with torch.no_grad():
+        ours = head(torch.from_numpy(features)).softmax(dim=1).numpy()
+    np.testing.assert_allclose(ours, theirs, atol=5e-3)

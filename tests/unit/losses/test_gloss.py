@@ -13,6 +13,7 @@ from gloss_tune.losses import (
     propagate_labels,
     random_mask,
     similarity_graph,
+    supervised_contrastive_loss,
     transition_matrix,
 )
 
@@ -324,3 +325,45 @@ def test_plain_descent_lowers_the_loss() -> None:
         optimizer.step()
         values.append(value.item())
     assert sum(values[-5:]) < 0.2 * sum(values[:5])
+
+
+@pytest.mark.parametrize("loss", ["gloss", "scl"])
+def test_class_weights_take_the_weighted_mean_as_torch_does(loss: str) -> None:
+    """Each document by itself, weighted by hand; a document that cannot be learnt counts in neither sum."""
+    generator = torch.Generator().manual_seed(3)
+    X = torch.randn(14, 6, generator=generator, dtype=torch.float64, requires_grad=True)
+    labels = torch.tensor([0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 2, 2, 2, 3])  # 3 has no partner
+    weights = torch.tensor([0.3, 2.0, 5.0, 100.0], dtype=torch.float64)
+    masked = torch.tensor([True, False] * 6 + [False, True])
+
+    def value(class_weights: torch.Tensor | None) -> torch.Tensor:
+        if loss == "scl":
+            return supervised_contrastive_loss(X, labels, temperature=0.5, class_weights=class_weights)
+        return gloss_loss(X, labels, masked, 4, temperature=0.5, iterations=3, class_weights=class_weights)
+
+    # a weight of 1 for one class and almost none for the others is the mean over that class
+    parts, counts = [], []
+    counted = masked if loss == "gloss" else torch.ones(14, dtype=torch.bool)
+    for number in range(3):
+        alone = torch.full((4,), 1e-12, dtype=torch.float64)
+        alone[number] = 1.0
+        parts.append(value(alone))
+        counts.append(weights[number] * (counted & (labels == number)).sum())
+    expected = sum(part * n for part, n in zip(parts, counts, strict=True)) / sum(counts)
+    assert torch.allclose(value(weights), expected, rtol=1e-6)
+    assert torch.equal(value(None), value(torch.ones(4, dtype=torch.float64)))
+    assert not torch.allclose(value(weights), value(None))
+    (gradient,) = torch.autograd.grad(value(weights), X)
+    (wanted,) = torch.autograd.grad(expected, X)
+    assert torch.allclose(gradient, wanted, atol=1e-8)
+    assert gradient.abs().sum() > 0
+
+
+def test_class_weights_are_one_for_each_class() -> None:
+    X, labels, masked = (
+        torch.randn(4, 2),
+        torch.tensor([0, 1, 0, 1]),
+        torch.tensor([True, True, False, False]),
+    )
+    with pytest.raises(ValueError, match="class_weights must be of shape"):
+        gloss_loss(X, labels, masked, 2, class_weights=torch.ones(3))
