@@ -23,6 +23,7 @@ from gloss_tune.errors import GlossTuneError, InputError, Interrupted
 from gloss_tune.filesystem import why_not_writable
 from gloss_tune.finetune.device import pick_device
 from gloss_tune.finetune.model_folder import write_description
+from gloss_tune.idle import IdleCores
 from gloss_tune.logging import logger
 from gloss_tune.retrain.model_card import model_card
 from gloss_tune.retrain.scores import spread
@@ -86,12 +87,13 @@ def retrain(opened: OpenStudy, options: RetrainOptions, stop: StopFlag) -> dict[
         if stop.signum is not None:
             raise Interrupted(f"{stop.name}: the training was stopped; nothing was written")
 
+    idle = IdleCores()  # looks on while the data is read
     chosen = _chosen(opened, options)
     output = _free_folder(options.output)
     encoder = study_encoder(opened.spec, opened.encoder)
     dataset, described = _data(opened, options, encoder)
     device = pick_device(options.device)
-    threads = CoreShare(device, options.threads).share_cores()
+    threads = CoreShare(device, options.threads, idle).share_cores()
     check()
     config = opened.spec.config(chosen["best"]["params"])
     training = FinalTraining(dataset, encoder, device, config, check, chosen["best"]["precision"])
