@@ -162,6 +162,8 @@ def _row(trial: FrozenTrial, epochs: int) -> dict[str, Any]:
         "best_epoch": kept.get("best_epoch"),
         "seconds": kept.get("seconds"),
         "worker": kept.get("worker"),
+        "device": kept.get("device"),
+        "precision": kept.get("precision"),
         "attempts": kept.get("attempts", 0),
         "error": kept.get("error"),
     }
