@@ -35,6 +35,7 @@ from gloss_tune.cli.studies import studies
 from gloss_tune.cli.trials import trials
 from gloss_tune.cli.worker import worker
 from gloss_tune.errors import GlossTuneError, WorkLeftError
+from gloss_tune.limits import limit_reached
 from gloss_tune.logging import configure, redact
 
 __all__ = ["app", "main"]
@@ -89,10 +90,11 @@ def main() -> None:
     except OSError as error:
         if error.errno == errno.ENOSPC and sys.stdout is not None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        _complain(f"{error}; fix that and repeat")
+        _complain(limit_reached(error) or f"{error}; fix that and repeat")
         sys.exit(1)
     except Exception as error:
-        trouble = _storage_trouble(error)
+        limit = limit_reached(error)
+        trouble = _storage_trouble(error) if limit is None else (limit, 1)
         if trouble is None:
             raise
         message, code = trouble

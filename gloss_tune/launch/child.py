@@ -19,6 +19,7 @@ from enum import Enum
 from multiprocessing.connection import Connection
 
 from gloss_tune.errors import GlossTuneError, InputError, MachineError, StorageAwayError
+from gloss_tune.limits import limit_reached
 from gloss_tune.logging import configure, logger
 from gloss_tune.signals import StopFlag, stop_on_signal
 from gloss_tune.workers.entry import serve
@@ -105,6 +106,9 @@ def _work(order: Order, connection: Connection, stop: StopFlag) -> Leaving:
     except GlossTuneError as error:
         return Leaving(Why.gave_up, str(error), error.exit_code)
     except Exception as error:
+        limit = limit_reached(error)
+        if limit is not None:
+            return Leaving(Why.crashed, limit)
         logger.error("%s", traceback.format_exc())
         return Leaving(Why.crashed, f"{type(error).__name__}: {error}")
     return Leaving(Why.done if stop.signum is None else Why.stopped)

@@ -17,6 +17,7 @@ from gloss_tune.launch.density import Density
 from gloss_tune.launch.policy import MOST_DEATHS, RestartPolicy, why_ended
 from gloss_tune.launch.starter import Starter, end_server
 from gloss_tune.launch.watch import StudyWatch
+from gloss_tune.limits import limit_reached
 from gloss_tune.logging import logger
 from gloss_tune.signals import StopFlag
 from gloss_tune.study.status import finished_of, trial_counts
@@ -168,7 +169,8 @@ class _Group:
         except StartAbandonedError:
             return
         except (OSError, EOFError) as error:
-            self._handle_death(worker, f"could not be started ({type(error).__name__}: {error})")
+            why = limit_reached(error) or f"{type(error).__name__}: {error}"
+            self._handle_death(worker, f"could not be started ({why})")
             return
         self._members[worker] = _Member(process, connection)
         self._policy.started(worker)

@@ -115,7 +115,8 @@ class Shutdown:
                 requeued.set()
 
         last = threading.Thread(target=requeue, name="last-requeue", daemon=True)
-        last.start()
-        last.join(_LAST_REQUEUE_SECONDS)
+        with contextlib.suppress(RuntimeError):  # no more threads may be started: leave all the same
+            last.start()
+            last.join(_LAST_REQUEUE_SECONDS)
         how = "is requeued as it stands" if requeued.is_set() else "is requeued when its lease ends"
         end_process(self._stop, f"time is up; the trial {how}")

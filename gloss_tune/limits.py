@@ -1,0 +1,50 @@
+"""Limits that the machine or a job sets to a process, and which of them an error is about."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from collections.abc import Iterator
+
+
+def limit_reached(error: BaseException) -> str | None:
+    """What a process ran out of, and the next step, in one sentence; None if an error is about something else.
+
+    Such trouble comes in many clothes: a ``MemoryError``, a library that cannot be loaded, a thread that cannot be
+    started, a file that cannot be opened.
+
+    Args:
+        error: looked at with all errors that led to it.
+    """
+    for cause in _causes(error):
+        text = str(cause).lower()
+        code = cause.errno if isinstance(cause, OSError) else None
+        if code in (errno.EMFILE, errno.ENFILE) or "too many open files" in text:
+            return f"Too many files are open at once{_set('RLIMIT_NOFILE', 'ulimit -n')}"
+        if "can't start new thread" in text or "pthread_create" in text or code == errno.EAGAIN:
+            return f"No more threads or processes can be started{_set('RLIMIT_NPROC', 'ulimit -u')}"
+        no_room = "cannot allocate memory" in text or "failed to map segment" in text
+        if isinstance(cause, MemoryError) or code == errno.ENOMEM or no_room:
+            return f"There is no memory left{_set('RLIMIT_AS', 'ulimit -v')}"
+    return None
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        yield cause
+        cause = cause.__cause__ or cause.__context__
+
+
+def _set(name: str, command: str) -> str:
+    """Of which limit that is, where one is set."""
+    if sys.platform == "win32":
+        return "; end what else runs, and repeat"
+    import resource
+
+    soft, _ = resource.getrlimit(getattr(resource, name))
+    if soft == resource.RLIM_INFINITY:
+        return "; end what else runs, or ask for more, and repeat"
+    return f" (the limit is {soft:,}{' bytes' if name == 'RLIMIT_AS' else ''}); raise it by '{command}', and repeat"

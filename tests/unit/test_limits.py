@@ -1,0 +1,83 @@
+"""Limits of a process, in words: no traceback, and what to raise."""
+
+from __future__ import annotations
+
+import errno
+import resource
+
+import pytest
+
+import gloss_tune.cli as command_line
+from gloss_tune.limits import limit_reached
+
+
+def caused(error: Exception, cause: Exception) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
+REACHED = [
+    (MemoryError(), "no memory left"),
+    (ImportError("libtorch_cpu.so: failed to map segment from shared object"), "no memory left"),
+    (
+        ImportError("libc10.so: cannot allocate memory in static TLS block: Cannot allocate memory"),
+        "no memory",
+    ),
+    (OSError(errno.ENOMEM, "Cannot allocate memory"), "no memory left"),
+    (RuntimeError("can't start new thread"), "No more threads"),
+    (BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"), "No more threads or processes"),
+    (OSError(errno.EMFILE, "Too many open files"), "Too many files are open"),
+    (
+        ImportError("libblas.so: cannot open shared object file: Too many open files"),
+        "Too many files are open",
+    ),
+    (caused(RuntimeError("no encoder"), MemoryError()), "no memory left"),
+]
+
+
+@pytest.mark.parametrize(("error", "words"), REACHED, ids=lambda value: str(value)[:40])
+def test_what_a_process_ran_out_of(error: Exception, words: str) -> None:
+    told = limit_reached(error)
+    assert told is not None
+    assert told.startswith(("There is ", "")[words[0].isupper()] + words)
+    assert told.endswith("repeat")
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("x"), OSError(errno.ENOSPC, "No space left"), ImportError("No module named x")]
+)
+def test_other_trouble_is_none(error: Exception) -> None:
+    assert limit_reached(error) is None
+
+
+def test_a_limit_that_is_set_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (1_500_000, 2_000_000))
+    told = limit_reached(MemoryError())
+    assert told == (
+        "There is no memory left (the limit is 1,500,000 bytes); raise it by 'ulimit -v', and repeat"
+    )
+
+
+@pytest.mark.parametrize(("error", "words"), REACHED, ids=lambda value: str(value)[:40])
+def test_a_command_ends_with_one_line_and_1(
+    error: Exception, words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setattr(command_line, "app", fail)
+    with pytest.raises(SystemExit) as ended:
+        command_line.main()
+    assert ended.value.code == 1
+    told = capsys.readouterr().err
+    assert words in told
+    assert told.count("\n") == 1
+
+
+def test_other_errors_of_a_command_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise ValueError("a fault of ours")
+
+    monkeypatch.setattr(command_line, "app", fail)
+    with pytest.raises(ValueError, match="a fault of ours"):
+        command_line.main()
