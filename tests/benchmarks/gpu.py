@@ -1,10 +1,13 @@
 """``python -m tests.benchmarks.gpu``: all that a GPU is needed to measure, in one call of less than eight minutes.
 
-It measures, one section after the other: the card's bf16 matrix rate; which part of it our loop reaches with a
-BERT-base-sized encoder, on texts as long as MR's and 20NG's; where a step's time goes; the authors' own loop on the
-same card (``--authors DIR``, a copy of their repository); trials an hour when several processes share the card; and
-what compilation would save. A section that fails, or for which the time does not suffice, leaves a note, and the others
-go on. With ``--output DIR``, the table is written anew after each section.
+It measures, one section after the other: whether the card computes what a CPU computes (each loss and mode in
+float32, packed against documents alone in bf16, a step that runs out of memory); the card's bf16 matrix rate; which
+part of it our loop reaches with a BERT-base-sized encoder, on texts as long as MR's and 20NG's; what attention costs
+through torch's jagged tensors and through its kernels by themselves; where a step's time goes, in which pass and
+kernel; the authors' own loop on the same card (``--authors DIR``, a copy of their repository); trials an hour when
+several processes share the card; and what compilation would save. Each section has a process of its own and a limit
+of time: a card that dies, or hangs, costs one section. A section that fails, or for which the time does not suffice,
+leaves a note, and the others go on. With ``--output DIR``, the table is written anew after each section.
 
 **A machine without network** needs the working tree and a Python with torch, transformers, sentence-transformers,
 NumPy, psutil, rich and scikit-learn, and pandas for the authors' loop; no section needs Optuna. A missing package
@@ -33,6 +36,8 @@ import sys
 import tempfile
 import time
 import traceback
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -41,7 +46,9 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import psutil
 import torch
 
-from tests.benchmarks.gpu_sections import SECTIONS, Bench, NotRunError, Section, Settings
+from tests.benchmarks.gpu_bench import Bench, NotRunError, Section, Settings
+from tests.benchmarks.gpu_child import in_a_child
+from tests.benchmarks.gpu_sections import SECTIONS
 from tests.benchmarks.table import Row, format_table, write_results
 
 
@@ -69,7 +76,8 @@ def measure(settings: Settings, spent: float = 0.0) -> Bench:
         try:
             bench = Bench(settings, Path(folder), deadline)
             for section in SECTIONS:
-                _run(section, bench)
+                # a card that dies takes its process along; the miniature, which has none, spares the imports
+                _run(section, bench, section.measure if settings.quick else partial(in_a_child, section))
         finally:
             del os.environ["GLOSS_TUNE_CACHE"]
             if previous is not None:
@@ -77,14 +85,14 @@ def measure(settings: Settings, spent: float = 0.0) -> Bench:
     return bench
 
 
-def _run(section: Section, bench: Bench) -> None:
+def _run(section: Section, bench: Bench, measure: Callable[[Bench], Iterator[Row]] | None = None) -> None:
     before = len(bench.notes)
     started, begun = time.monotonic(), len(bench.rows)
     if bench.left < (0 if bench.settings.quick else section.seconds):
         bench.notes.append(f"{section.name}: not run, because {bench.left:.0f} s of the time are left")
     else:
         try:
-            for row in section.measure(bench):
+            for row in (measure or section.measure)(bench):
                 bench.rows.append(row)
         except NotRunError as reason:
             bench.notes.append(f"{section.name}: not run, because {reason}")
@@ -96,9 +104,6 @@ def _run(section: Section, bench: Bench) -> None:
             traceback.print_exc()
             message = (str(error) or "no message").splitlines()[0]
             bench.notes.append(f"{section.name}: failed, {type(error).__name__}: {message}")
-    gc.collect()
-    if bench.settings.device.startswith("cuda"):
-        torch.cuda.empty_cache()
     print(f"\n{section.name}: {time.monotonic() - started:.0f} s")
     if bench.rows[begun:]:
         print(format_table(bench.rows[begun:]))
@@ -107,6 +112,7 @@ def _run(section: Section, bench: Bench) -> None:
     sys.stdout.flush()
     if bench.settings.output is not None:
         write_results(bench.rows, bench.settings.output, _command(bench.settings), bench.notes)
+    gc.collect()
 
 
 def rows(quick: bool) -> list[Row]:

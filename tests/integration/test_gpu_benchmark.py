@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 import warnings
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +15,15 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoTokenizer, BertConfig, BertModel
 
+from tests.benchmarks import gpu_child
 from tests.benchmarks.authors import authors_documents_per_second
 from tests.benchmarks.children import children
 from tests.benchmarks.gpu import _run, main, measure
+from tests.benchmarks.gpu_bench import Bench, NotRunError, Section, Settings
+from tests.benchmarks.gpu_child import in_a_child
+from tests.benchmarks.gpu_correct import RUNS
 from tests.benchmarks.gpu_profile import BACKWARD, BATCH, FORWARD, LOSS, OPTIMIZER, PHASES, _Watch, read_trace
-from tests.benchmarks.gpu_sections import SECTIONS, Bench, Section, Settings
+from tests.benchmarks.gpu_sections import SECTIONS
 from tests.benchmarks.synthetic import (
     BERT_BASE,
     MR_LIKE,
@@ -106,6 +112,9 @@ def test_in_miniature_every_section_measures_without_optuna(
     rows = json.loads((output / "rows.json").read_text())
     groups = {row["group"].split(":")[0].split(",")[0] for row in rows}
     assert groups == {
+        "what the device computes against a CPU",
+        "what packing computes against documents alone",
+        "the host's time",
         "the card",
         "our loop on the card",
         "the host's time in a step",
@@ -116,12 +125,16 @@ def test_in_miniature_every_section_measures_without_optuna(
     assert all(figure > 0 for row in rows for figure in row["raw"])
     by_name = {row["what"].split(",")[0]: row for row in rows}
     assert by_name.keys() >= {*PHASES, "1 process", "2 processes"}
+    assert by_name.keys() >= {loss for loss, _ in RUNS}
+    assert all(row["ratio"] <= 1 for row in rows if row["peer"] == "limit")
     assert sum(by_name[phase]["ratio"] for phase in PHASES) == pytest.approx(1)
     assert by_name["our loop"]["peer_raw"] == [16, 8, 4]
     readme = (output / "README.md").read_text()
     assert str(tmp_path) not in readme
     notes = [line for line in readme.splitlines() if line.startswith("- ")]
-    assert len(notes) == 3, notes
+    assert "- the encoder's pass: without padding, in runs of similar length" in notes
+    notes.remove("- the encoder's pass: without padding, in runs of similar length")
+    assert len(notes) == 5, notes
     assert all("because there is no CUDA device" in note for note in notes)
 
 
@@ -159,6 +172,60 @@ def test_a_section_that_fails_or_comes_too_late_leaves_a_note(tmp_path: Path) ->
     ]
     assert [row.what for row in bench.rows] == ["before the fault"]
     assert "first: failed" in (output / "README.md").read_text()
+
+
+def test_a_section_runs_in_a_process_of_its_own_and_tells_all(tmp_path: Path) -> None:
+    bench = Bench(Settings("cpu", quick=True), tmp_path, deadline=time.monotonic() + 100)
+    section = next(section for section in SECTIONS if section.name == "bf16 matrix rate")
+    (row,) = in_a_child(section, bench)
+    assert row.unit == "TFLOP/s"
+    assert [rate / 1e12 for rate in bench.matrix_rates] == pytest.approx(row.raw)
+    authors = next(section for section in SECTIONS if section.name == "the authors' loop")
+    with pytest.raises(NotRunError, match="--authors"):
+        list(in_a_child(authors, bench))
+
+
+@pytest.mark.parametrize(
+    ("ends", "note"),
+    [
+        ("import os; os.abort()", "RuntimeError: a process ended with -6"),
+        (
+            "raise RuntimeError('CUDA error: an illegal memory access')",
+            "CUDA error: an illegal memory access",
+        ),
+        ("import time; time.sleep(60)", "broken off, because the time was over"),
+    ],
+)
+def test_a_card_that_dies_or_hangs_costs_one_section_and_its_rows_are_written(
+    ends: str, note: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a section's process that tells one row before its card fails it."""
+    package = tmp_path / "path" / "dying.py"
+    package.parent.mkdir()
+    row = {
+        "group": "g",
+        "what": "before",
+        "unit": "s",
+        "raw": [1.0],
+        "peer": "p",
+        "peer_raw": [2.0],
+        "goal": "",
+    }
+    package.write_text(f"print('@' + {json.dumps(json.dumps({'row': row}))}, flush=True)\n{ends}\n")
+    monkeypatch.setenv("PYTHONPATH", str(package.parent))
+    start = gpu_child.children
+    monkeypatch.setattr(
+        gpu_child, "children", lambda module, *rest, **options: start("dying", *rest, **options)
+    )
+    monkeypatch.setattr(gpu_child, "_START_SECONDS", 3.0)
+    output = tmp_path / "out"
+    bench = Bench(Settings("cpu", quick=True, output=output), tmp_path, deadline=time.monotonic() + 100)
+    section = Section("any", 0, lambda bench: iter(()))
+    _run(section, bench, partial(in_a_child, section))
+    assert [row.what for row in bench.rows] == ["before"]
+    (said,) = bench.notes
+    assert note in said
+    assert "before" in (output / "README.md").read_text()
 
 
 def test_flops_are_those_that_torch_counts() -> None:
