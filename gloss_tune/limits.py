@@ -6,6 +6,12 @@ import errno
 import sys
 from collections.abc import Iterator
 
+from gloss_tune.errors import InputError
+
+# torch and what comes with it take up 2.3 GB of addresses before the first step, most of which no memory stands behind;
+# where they run out, libraries hang or end the process without a word
+_ADDRESSES_FOR_TRAINING = 4 * 10**9
+
 
 def limit_reached(error: BaseException) -> str | None:
     """What a process ran out of, and the next step, in one sentence; None if an error is about something else.
@@ -27,6 +33,24 @@ def limit_reached(error: BaseException) -> str | None:
         if isinstance(cause, MemoryError) or code == errno.ENOMEM or no_room:
             return f"There is no memory left{_set('RLIMIT_AS', 'ulimit -v')}"
     return None
+
+
+def check_addresses_for_training() -> None:
+    """Whether this process may use as many addresses as a training takes up.
+
+    Raises:
+        InputError: its limit is lower.
+    """
+    if sys.platform == "win32":
+        return
+    import resource
+
+    soft, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if soft != resource.RLIM_INFINITY and soft < _ADDRESSES_FOR_TRAINING:
+        raise InputError(
+            f"A training needs at least {_ADDRESSES_FOR_TRAINING:,} bytes of addresses, got a limit of {soft:,}; raise "
+            "it by 'ulimit -v' (or take it away: 'ulimit -v unlimited'), and repeat"
+        )
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gloss_tune.errors import WorkLeftError
+from gloss_tune.limits import check_addresses_for_training
 
 if TYPE_CHECKING:
     from gloss_tune.launch.density import Density
@@ -83,10 +84,15 @@ def work_to_end(
 
     Returns:
         The exit code: 0, or the one that tells why the workers left before the end.
+
+    Raises:
+        InputError: a limit of this process leaves a training no room.
     """
     from gloss_tune.launch.starter import Starter
     from gloss_tune.launch.supervisor import supervise
 
+    if not opened.spec.rehearse:
+        check_addresses_for_training()
     if not supervised and len(group.devices) == 1 and group.density is None:
         return _work_here(opened, replace(options, device=group.devices[0]), stop)
     starter = Starter(storage, opened.spec.rehearse, lambda: stop.signum is not None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from gloss_tune.limits import check_addresses_for_training
 from gloss_tune.logging import logger
 from gloss_tune.signals import StopFlag
 from gloss_tune.study.study import open_study
@@ -32,7 +33,10 @@ def serve(
     Raises:
         GlossTuneError: as :func:`open_study` and :func:`work` do.
     """
-    finished = work(open_study(storage, study), options, stop, on_trial)
+    opened = open_study(storage, study)
+    if not opened.spec.rehearse:
+        check_addresses_for_training()
+    finished = work(opened, options, stop, on_trial)
     why = "a signal arrived" if stop.signum else "its limit is reached or no trial is left"
     logger.info("Worker leaves after %s: %s.", count(finished, "trial"), why)
     return stop.exit_code

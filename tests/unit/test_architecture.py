@@ -22,9 +22,20 @@ ROOT = Path(__file__).resolve().parents[2] / PACKAGE
 # The first name below the package → its floor. The package itself (its version) lies below, __main__ above.
 FLOORS = {
     "": -1,
-    **dict.fromkeys(["cgroups", "errors", "idle", "limits", "logging", "wording"], 0),
+    **dict.fromkeys(["cgroups", "errors", "idle", "logging", "wording"], 0),
     **dict.fromkeys(
-        ["atomic", "cores", "faults", "filesystem", "markdown", "metrics", "processes", "seeding", "signals"],
+        [
+            "atomic",
+            "cores",
+            "faults",
+            "filesystem",
+            "limits",
+            "markdown",
+            "metrics",
+            "processes",
+            "seeding",
+            "signals",
+        ],
         1,
     ),
     **dict.fromkeys(["data", "encoder", "losses", "storage"], 2),

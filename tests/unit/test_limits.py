@@ -8,7 +8,8 @@ import resource
 import pytest
 
 import gloss_tune.cli as command_line
-from gloss_tune.limits import limit_reached
+from gloss_tune.errors import InputError
+from gloss_tune.limits import check_addresses_for_training, limit_reached
 
 
 def caused(error: Exception, cause: Exception) -> Exception:
@@ -81,3 +82,18 @@ def test_other_errors_of_a_command_keep_their_traceback(monkeypatch: pytest.Monk
     monkeypatch.setattr(command_line, "app", fail)
     with pytest.raises(ValueError, match="a fault of ours"):
         command_line.main()
+
+
+@pytest.mark.parametrize(
+    ("limit", "enough"), [(1_000_000_000, False), (4_000_000_000, True), (resource.RLIM_INFINITY, True)]
+)
+def test_a_training_that_has_too_few_addresses_is_refused(
+    limit: int, enough: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Libraries that run out of them hang, or end the process without a word."""
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (limit, limit))
+    if enough:
+        check_addresses_for_training()
+    else:
+        with pytest.raises(InputError, match="ulimit -v"):
+            check_addresses_for_training()
