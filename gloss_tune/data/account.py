@@ -94,12 +94,11 @@ def _odd_names(dataset: TextDataset) -> Iterator[str]:
 
 
 def _conflicts(dataset: TextDataset) -> Iterator[str]:
-    labels: dict[str, set[int]] = defaultdict(set)
-    for text, label in zip(dataset.train.texts, dataset.train.labels.tolist(), strict=True):
-        labels[text].add(label)
-    torn = [text for text, found in labels.items() if len(found) > 1]
+    first: dict[str, int] = {}
+    texts, labels = dataset.train.texts, dataset.train.labels.tolist()
+    torn = {text for text, label in zip(texts, labels, strict=True) if first.setdefault(text, label) != label}
     if torn:
-        documents = sum(text in set(torn) for text in dataset.train.texts)
+        documents = sum(text in torn for text in texts)
         yield (
             f"{count(len(torn), 'text')} of train {'has' if len(torn) == 1 else 'have'} several labels "
             f"({documents:,} documents): no model can be right on all of them."

@@ -51,9 +51,8 @@ def read_csv(
 
 def read_tsv(lines: Iterator[str], name: str, *, header: bool, head: str, wanted: Sequence[str]) -> Table:
     """TSV, which is read whole before the first record is given; arguments as in :func:`read_csv`."""
-    whole = [line.rstrip("\r\n") for line in lines]
     notes: list[str] = []
-    rows = _tab_separated(whole, notes)
+    rows = _tab_separated(list(lines), notes)
     return _table(rows, name, "tsv", "\t", header, head, wanted, notes)
 
 
@@ -172,10 +171,10 @@ def _tab_separated(lines: list[str], notes: list[str]) -> Iterator[_Row]:
     if quoting and ragged and (spanning := _spanning(lines, width, ragged, notes)) is not None:
         yield from spanning
         return
-    opening = [field for line in quoting for field in line.split("\t") if field.startswith('"')]
+    opening = [field for line in quoting for field in _fields(line) if field.startswith('"')]
     paired = bool(opening) and all(map(_WHOLE_FIELD.fullmatch, opening))
     for number, line in enumerate(lines, start=1):
-        fields = line.split("\t")
+        fields = _fields(line)
         if not line.strip() and len(fields) != width:
             fields = []
         yield number, [_dequoted(field) for field in fields] if paired else fields, None
@@ -183,7 +182,7 @@ def _tab_separated(lines: list[str], notes: list[str]) -> Iterator[_Row]:
 
 def _spanning(lines: list[str], width: int, ragged: int, notes: list[str]) -> list[_Row] | None:
     """The records, if a program wrote them that quotes texts with tabs and line breaks; else None."""
-    remembering = _Remembering(f"{line}\n" for line in lines)
+    remembering = _Remembering(iter(lines))
     rows = list(_parsed(remembering, "\t", False, []))
     wrong = sum(fault is not None or (bool(fields) and len(fields) != width) for _, fields, fault in rows)
     ends = [*(begin for begin, _, _ in rows[1:]), len(lines) + 1]
@@ -207,6 +206,10 @@ def _spanning(lines: list[str], width: int, ragged: int, notes: list[str]) -> li
             "themselves, the quotes are stray ones; remove them."
         )
     return rows
+
+
+def _fields(line: str) -> list[str]:
+    return line.rstrip("\r\n").split("\t")
 
 
 def _dequoted(field: str) -> str:

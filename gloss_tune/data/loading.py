@@ -73,7 +73,8 @@ def load_dataset(
 def _own_path(asked: str | Path, data_dir: Path | None) -> Path | None:
     """The user's own file or folder; None for a data set known by name."""
     if isinstance(asked, str) and asked in DATASETS:
-        if Path(asked).exists() and Path(asked).resolve() != (data_dir or Path()).resolve() / asked:
+        published = None if data_dir is None else (data_dir / asked).resolve()
+        if Path(asked).exists() and Path(asked).resolve() != published:
             _log.warning(
                 "Data set %r is the one known by that name, not %s; write ./%s to have your own.",
                 asked,

@@ -40,6 +40,8 @@ def open_data(file: Path | BinaryIO, name: str) -> Iterator[tuple[bytes, io.Buff
         DataError: it cannot be read, or is an archive or a workbook.
     """
     with contextlib.ExitStack() as stack:
+        if bare_suffix(PurePath(name)) in _EXCEL and (not isinstance(file, Path) or file.exists()):
+            raise refuse_workbook(name)
         try:
             stream = stack.enter_context(_watched(file)) if isinstance(file, Path) else file
             head, whole = _with_head(stream)
@@ -185,5 +187,5 @@ def _refuse_foreign(head: bytes, name: str) -> None:
         raise DataError(
             f"{name} is an archive (tar), which is not read. Unpack it, and name the folder or file."
         )
-    if head.startswith(b"\xd0\xcf\x11\xe0") or bare_suffix(PurePath(name)) in _EXCEL:
+    if head.startswith(b"\xd0\xcf\x11\xe0"):
         raise refuse_workbook(name)
