@@ -8,7 +8,7 @@ requeued when a worker is lost, counted exactly. It is never pruned, and it only
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from gloss_tune.confirm.plan import Candidate, Plan, best_settings, fresh_seeds, settings_of
@@ -243,7 +243,9 @@ def _child_spec(spec: StudySpec, trials: int) -> StudySpec:
     """The study's specification, but for what makes its trials a search. Models are not kept: they differ by luck."""
     search = {"sampler": "random", "pruner": "none", "first_trials": (), "keep": 0}
     space = Space.of({**spec.space, "seed": SEED_RANGE})
-    return spec.model_copy(update={**search, "trials": trials, "space": space})
+    return spec.model_copy(
+        update={**search, "trials": trials, "space": space, "train": replace(spec.train, seeds=1)}
+    )
 
 
 def _params(candidate: Candidate, seed: int) -> dict[str, Any]:

@@ -108,7 +108,7 @@ def measure(
         min(config.batch_size, len(train)),
         step_seconds,
         document_seconds,
-        config.epochs * epoch_seconds,
+        config.seeds * config.epochs * epoch_seconds,
         peak_memory_mb(torch.device(device)) * 2**20,
         choice.precision,
         choice.reason,

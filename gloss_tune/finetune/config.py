@@ -44,6 +44,7 @@ _WHOLE_NUMBERS = {
     "batch_size": (2, "the graph needs a hidden and a visible document"),
     "max_length": (3, "tokens a document, with the two special ones"),
     "lpa_iterations": (1, "steps of label propagation"),
+    "seeds": (1, "trainings whose mean counts"),
     "seed": (0, "any whole number from 0"),
 }
 # what fits wherever whole numbers are counted and kept
@@ -95,6 +96,8 @@ class FinetuneConfig:
         class_weights: ``balanced`` lets a document count for N / (C · documents of its class): rare classes as much as
             frequent ones. Cross-entropy, the probe, ``gloss`` (masked documents) and ``scl`` (anchors) then take the
             weighted mean; ``triplet`` and ``cosine``, which are means over triplets and pairs, stay as they are.
+        seeds: how many trainings a trial is, the first with ``seed``; the mean of their best epochs counts, and each
+            is one report (see :class:`~gloss_tune.finetune.repeated.Repeated`).
         seed: decides the order of documents, masks and dropout; the head starts at zero.
     """
 
@@ -119,7 +122,13 @@ class FinetuneConfig:
     margin: float = 0.5
     precision: str = "auto"
     class_weights: str = "none"
+    seeds: int = 1
     seed: int = 0
+
+    @property
+    def steps(self) -> int:
+        """How many reports a run gives at most: its epochs, or where it has several seeds one for each."""
+        return self.epochs if self.seeds == 1 else self.seeds
 
     def faults(self) -> list[str]:
         """Everything that is wrong here, one line a fault, each opening with the field's name."""

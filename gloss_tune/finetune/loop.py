@@ -184,7 +184,9 @@ class Finetune:
             ValueError: the state is of a run with another configuration.
         """
         ours = asdict(self.config)
-        different = sorted(name for name in ours if state["config"].get(name) != ours[name])
+        different = sorted(
+            name for name in ours if state["config"].get(name, getattr(FinetuneConfig, name)) != ours[name]
+        )
         if different:
             raise ValueError(
                 f"A state must be of a run with the same configuration, got another {', '.join(different)}; "

@@ -179,13 +179,19 @@ def _value(trial: FrozenTrial) -> float:
     return -math.inf if trial.value is None else trial.value
 
 
+def _planned(opened: OpenStudy, trial: FrozenTrial) -> int:
+    """How many reports a trial would have given, had it not been pruned."""
+    steps = opened.spec.most_steps
+    return steps if (opened.spec.train.seeds or 1) > 1 else int(trial.params.get("epochs", steps))
+
+
 def _cost(opened: OpenStudy, trials: Sequence[FrozenTrial]) -> Cost:
     by_state: dict[TrialState, float] = defaultdict(float)
     saved = 0.0
     for trial in trials:
         by_state[trial.state] += seconds_of(trial)
         if trial.state == TrialState.PRUNED and trial.intermediate_values:
-            planned = int(trial.params.get("epochs", opened.spec.most_epochs))
+            planned = _planned(opened, trial)
             done = len(trial.intermediate_values)
             saved += seconds_of(trial) / done * max(planned - done, 0)
     speeds = [

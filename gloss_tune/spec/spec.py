@@ -97,6 +97,17 @@ class StudySpec(BaseModel):
         return self._highest("epochs")
 
     @property
+    def most_steps(self) -> int:
+        """How many reports a trial gives at most, see :attr:`FinetuneConfig.steps`."""
+        seeds = self.train.seeds or 1
+        return self.most_epochs if seeds == 1 else seeds
+
+    @property
+    def step_name(self) -> str:
+        """What a trial reports after: each ``epoch``, or each ``seed`` where it has several."""
+        return "epoch" if (self.train.seeds or 1) == 1 else "seed"
+
+    @property
     def longest_documents(self) -> int:
         """The highest ``max_length`` that a trial may have, in tokens."""
         return self._highest("max_length")

@@ -38,6 +38,7 @@ class TrainSpec(Mapping[str, Value]):
     margin: float | None = None
     precision: str | None = None
     class_weights: str | None = None
+    seeds: int | None = None
 
     def __getitem__(self, name: str) -> Value:
         if name not in TRAIN_DEFAULTS or getattr(self, name) is None:

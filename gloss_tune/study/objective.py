@@ -269,4 +269,4 @@ def _should_prune(opened: OpenStudy, trial: optuna.Trial) -> bool:
 def _is_last(report: EpochReport, run: FinetuneRun, config: FinetuneConfig) -> bool:
     best = run.best
     out_of_patience = best is not None and report.epoch - best.epoch >= config.patience
-    return report.epoch >= config.epochs or out_of_patience
+    return report.epoch >= config.steps or out_of_patience

@@ -57,13 +57,13 @@ def build_sampler(spec: StudySpec, trial_number: int) -> BaseSampler:
 
 
 def build_pruner(spec: StudySpec) -> BasePruner:
-    """The study's pruner; epochs are its resource.
+    """The study's pruner; epochs are its resource, or seeds where a trial has several.
 
     Both judge from the middle of a run on: a high learning rate starts badly and may yet end best. Replayed over 62
     recorded runs in 20 orders, the median lost the best of 30 trials in 9 when it judged from the first epoch,
     hyperband in a third, and neither in any when it judged from the third of six (``results/2026-11-23_curves``).
     """
-    most = spec.most_epochs
+    most = spec.most_steps
     middle = most // 2
     if spec.pruner == "median":
         return MedianPruner(n_startup_trials=5, n_warmup_steps=middle)

@@ -13,6 +13,7 @@ from gloss_tune.finetune.run import FinetuneRun
 from gloss_tune.logging import logger
 from gloss_tune.queue.claims import Claim, release
 from gloss_tune.spec.ranges import Value
+from gloss_tune.spec.spec import StudySpec
 from gloss_tune.study.objective import Ending, ask, refuse, run_trial, tell
 from gloss_tune.study.results import hyperparameters
 from gloss_tune.study.study import OpenStudy
@@ -102,7 +103,7 @@ class Attempts:
             self._opened.storage.forget_claim(claimed.trial_id)
             self._keeper.watch(None)
             tidy(self._options.artifacts, self._opened)
-        logger.info("Trial %d%s: %s", claimed.number, again, _ended(ending, self._opened.spec.metric))
+        logger.info("Trial %d%s: %s", claimed.number, again, _ended(ending, self._opened.spec))
         return ending
 
     def _start(self, claimed: Claim, config: FinetuneConfig) -> FinetuneRun:
@@ -137,8 +138,9 @@ class Attempts:
         if speed:  # a rehearsal's epochs are as quick as lines are written
             metric = self._opened.spec.metric
             logger.info(
-                "Trial %d: epoch %d, %s %.4f%s, %.0f documents/s",
+                "Trial %d: %s %d, %s %.4f%s, %.0f documents/s",
                 claimed.number,
+                self._opened.spec.step_name,
                 report.epoch,
                 metric,
                 report.metrics[metric],
@@ -147,8 +149,8 @@ class Attempts:
             )
 
 
-def _ended(ending: Ending, metric: str) -> str:
+def _ended(ending: Ending, spec: StudySpec) -> str:
     if ending.state == TrialState.FAIL:
         return f"failed: {ending.reason}"
     verb = "pruned" if ending.state == TrialState.PRUNED else "complete"
-    return f"{verb}, best {metric} {ending.value:.4f} after {count(len(ending.reports), 'epoch')}"
+    return f"{verb}, best {spec.metric} {ending.value:.4f} after {count(len(ending.reports), spec.step_name)}"

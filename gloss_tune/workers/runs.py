@@ -15,6 +15,7 @@ from gloss_tune.faults import full_device_told, lost_device_told
 from gloss_tune.finetune.config import EpochReport, FinetuneConfig
 from gloss_tune.finetune.device import hardware, pick_device
 from gloss_tune.finetune.rehearsal import Rehearsal
+from gloss_tune.finetune.repeated import started
 from gloss_tune.finetune.run import FinetuneRun
 from gloss_tune.finetune.session import Session
 from gloss_tune.logging import logger
@@ -118,7 +119,8 @@ class RehearsalRuns:
         self, config: FinetuneConfig, on_step: Callable[[], None], count_workers: Callable[[], WorkersHere]
     ) -> FinetuneRun:
         """Start one simulated fine-tune."""
-        return self._make(config, seconds=self._seconds, on_step=on_step)
+        seconds = self._seconds / config.seeds
+        return started(config, lambda one: self._make(one, seconds=seconds, on_step=on_step))
 
     def facts(self) -> dict[str, Any]:
         """Nothing was computed."""
@@ -181,11 +183,15 @@ class RealRuns:
         self, config: FinetuneConfig, on_step: Callable[[], None], count_workers: Callable[[], WorkersHere]
     ) -> FinetuneRun:
         """Start one fine-tune, which is then the latest; in the study's precision where the trial names none."""
-        self._latest = None  # its memory is the next one's
         precision = self._study_precision() if config.precision == "auto" else None
-        self._latest = self._session.run(config, on_step, precision)
-        self.share_cores(count_workers())  # loading took seconds, in which a neighbour may have come
-        return self._latest
+
+        def start(one: FinetuneConfig) -> FinetuneRun:
+            self._latest = None  # its memory is the next one's
+            self._latest = self._session.run(one, on_step, precision)
+            self.share_cores(count_workers())  # loading took seconds, in which a neighbour may have come
+            return self._latest
+
+        return started(config, start)
 
     def facts(self) -> dict[str, Any]:
         """Device, hardware, threads, precision, and the speeds by which that was chosen."""

@@ -19,8 +19,9 @@ from gloss_tune.launch.density import worker_memory
 from gloss_tune.signals import StopFlag
 from gloss_tune.spec.build import build_spec
 from gloss_tune.spec.space import DEFAULT_RANGES
+from gloss_tune.spec.spec import StudySpec
 from gloss_tune.study.create import create
-from gloss_tune.study.study import StudySpec
+from gloss_tune.study.study import OpenStudy
 from gloss_tune.workers.worker import WorkerOptions, work
 
 pytestmark = pytest.mark.filterwarnings(
@@ -74,7 +75,7 @@ EPOCHS = {"epochs": {"choices": [4, 2]}}
 _numbers = itertools.count()
 
 
-def work_off(spec: StudySpec, folder: Path) -> None:
+def work_off(spec: StudySpec, folder: Path) -> OpenStudy:
     url = f"sqlite:///{folder / f'{next(_numbers)}.db'}"
     opened = create(spec, url).study
     try:
@@ -85,6 +86,7 @@ def work_off(spec: StudySpec, folder: Path) -> None:
         assert set(states) <= {TrialState.COMPLETE, TrialState.PRUNED}
         assert TrialState.COMPLETE in states
         worker_memory(opened, "cpu")
+        return opened
     finally:
         opened.storage.remove_session()
         opened.storage.engine.dispose()
@@ -221,3 +223,29 @@ def test_a_metric_that_validation_cannot_give_is_refused(
     with pytest.raises(SpecError, match=f"metric: {metric} needs documents of every class.*{refused}"):
         create(spec, f"sqlite:///{database}")
     assert not database.exists()
+
+
+@pytest.mark.parametrize("pruner", ["median", "hyperband", "none"])
+def test_trials_of_several_seeds_are_run_and_pruned_between_seeds(pruner: str, tmp_path: Path) -> None:
+    layer = {"train": {"seeds": 3, "epochs": 2}, "trials": 16, "pruner": pruner, "sampler": "random"}
+    spec = build_spec({"dataset": "mr", "rehearse": True}, layer)
+    assert spec.most_steps == 3
+    opened = work_off(spec, tmp_path)
+    trials = opened.storage.get_all_trials(opened.study_id)
+    for trial in trials:
+        steps = sorted(trial.intermediate_values)
+        complete = trial.state == TrialState.COMPLETE
+        assert steps == [1, 2, 3] if complete else steps in ([1], [1, 2])
+        assert trial.value == pytest.approx(trial.intermediate_values[steps[-1]])
+        assert trial.user_attrs["metrics"]["val_macro_f1"] == trial.value
+    assert (pruner == "none") == all(trial.state == TrialState.COMPLETE for trial in trials)
+    opened.storage.remove_session()
+    opened.storage.engine.dispose()
+
+
+@pytest.mark.parametrize("seeds", [0, 1.5, True, "3"])
+def test_a_wrong_number_of_seeds_is_refused(seeds: Any) -> None:
+    with pytest.raises(SpecError, match=r"train\.seeds: must be a whole number of at least 1"):
+        build_spec({"dataset": "mr"}, {"train": {"seeds": seeds}})
+    with pytest.raises(SpecError, match=r"space\.seeds: cannot be searched"):
+        build_spec({"dataset": "mr"}, {"space": {"seeds": {"low": 1, "high": 3}}})

@@ -128,7 +128,7 @@ def _description(
         "mode": spec.mode,
         "params": hyperparameters(spec, {name: getattr(run.config, name) for name in spec.space}),
         "searched": sorted(spec.space),
-        "seed": spec.seed,
+        "seed": run.config.seed,
         "metric": spec.metric,
         "value": ending.value,
         "metrics": {name: value if math.isfinite(value) else None for name, value in metrics},
