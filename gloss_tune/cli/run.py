@@ -112,7 +112,12 @@ def _to_model(
     layers = options.layers()
     said = lay_together(*layers)
     epochs = {**said.get("train", {}), **said.get("space", {})}.get("epochs")
-    given = Given(said.get("trials"), epochs if isinstance(epochs, int) else None, said.get("max_train_docs"))
+    given = Given(
+        said.get("trials"),
+        epochs if isinstance(epochs, int) else None,
+        said.get("max_train_docs"),
+        said.get("max_val_docs"),
+    )
     outcome = run_pipeline(
         seconds, lambda layer=None: build_spec(*layers, layer or {}), given, pipeline, stop
     )

@@ -7,7 +7,7 @@ best settings, up to 20 % train the final model, a little writes the report, and
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from gloss_tune.errors import InputError
@@ -21,6 +21,7 @@ _FEWEST_EPOCHS = 2
 # pictures, importances, one HTML file
 _REPORT_SECONDS = 12.0
 _SHORTEST_TRIAL = 0.02
+_FEWER_VAL = (5000, 2000, 1000, 500, 250)
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class Given:
     trials: int | None = None
     epochs: int | None = None
     max_train_docs: int | None = None
+    max_val_docs: int | None = None
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,7 @@ class TimePlan:
         open_ended: whether trials follow.
         epochs: of a trial at most.
         max_train_docs: documents that a trial trains on; None for all.
+        max_val_docs: documents that it validates on; None for all.
         trial_seconds: what a trial takes that is neither pruned nor ends early.
         top: settings to confirm, without the customary one; 0 to confirm nothing.
         seeds: of each.
@@ -83,6 +86,7 @@ class TimePlan:
     open_ended: bool
     epochs: int
     max_train_docs: int | None
+    max_val_docs: int | None
     trial_seconds: float
     top: int
     seeds: int
@@ -102,7 +106,13 @@ class TimePlan:
 
     def lines(self) -> list[str]:
         """For people: what will be done with the time."""
-        docs = "all training documents" if self.max_train_docs is None else f"{self.max_train_docs} of them"
+        docs = (
+            "all training documents"
+            if self.max_train_docs is None
+            else count(self.max_train_docs, "document")
+        )
+        if self.max_val_docs is not None:
+            docs += f", validated on {self.max_val_docs},"
         more = ", and as many more as there is time for" if self.open_ended else ""
         confirming = (
             f"the best {count(self.top, 'setting')} and the customary one, with {count(self.seeds, 'fresh seed')} each"
@@ -128,6 +138,7 @@ def unlimited(trials: int, epochs: int, max_train_docs: int | None) -> TimePlan:
         open_ended=False,
         epochs=epochs,
         max_train_docs=max_train_docs,
+        max_val_docs=None,
         trial_seconds=0.0,
         top=top,
         seeds=seeds,
@@ -178,10 +189,11 @@ def _with_trials(
     report = min(_report_seconds(speed, sizes), 0.25 * seconds)
     free = seconds - report
     search = (1 - _CONFIRM_SHARE - _RETRAIN_SHARE) * free
-    fitted = _fitted(search * workers / trials, speed, sizes, epochs, given)
+    fitted = _with_validation(search * workers / trials, speed, sizes, epochs, given)
     if fitted is None:
         return None
-    own_epochs, docs = fitted
+    (own_epochs, docs), val = fitted
+    sizes = replace(sizes, val=val or sizes.val)
     trial = _trial_seconds(speed, sizes, own_epochs, docs or sizes.train)
     retrain, retrain_docs = final_training(_RETRAIN_SHARE * free, speed, sizes, own_epochs)
     if retrain > 1.5 * _RETRAIN_SHARE * free:
@@ -199,6 +211,7 @@ def _with_trials(
         open_ended=given.trials is None,
         epochs=own_epochs,
         max_train_docs=docs,
+        max_val_docs=val,
         trial_seconds=trial,
         top=top,
         seeds=seeds,
@@ -207,6 +220,26 @@ def _with_trials(
         retrain_seconds=retrain,
         report_seconds=report,
     )
+
+
+def _with_validation(
+    budget: float, speed: Speed, sizes: Sizes, epochs: int, given: Given
+) -> tuple[tuple[int, int | None], int | None] | None:
+    """:func:`_fitted`, and how many documents to validate on: all, or as many as leave half of the time to training."""
+    whole = min(sizes.val, given.max_val_docs or sizes.val)
+    fewer = [] if given.max_val_docs else [number for number in _FEWER_VAL if number < whole]
+    fallback = None
+    for val in (whole, *fewer):
+        fitted = _fitted(budget, speed, replace(sizes, val=val), epochs, given)
+        if fitted is None:
+            continue
+        found = (fitted, None if val == sizes.val else val)
+        validating = fitted[0] * val * speed.document_seconds
+        trial = _trial_seconds(speed, replace(sizes, val=val), fitted[0], fitted[1] or sizes.train)
+        if speed.fixed_seconds is not None or validating <= 0.5 * trial:
+            return found
+        fallback = fallback or found
+    return fallback
 
 
 def _fitted(

@@ -176,6 +176,7 @@ def _planned(
         left = pipeline.started + seconds - time.monotonic()
         plan = plan_time(left, speed, sizes, spec.most_epochs, workers=len(group.devices), given=given)
         layer |= {"trials": plan.trials, "max_train_docs": plan.max_train_docs}
+        layer["max_val_docs"] = plan.max_val_docs
         if given.epochs is None:
             layer["train"] = {"epochs": plan.epochs}
         _say(plan, speed)
@@ -263,6 +264,7 @@ def _finish(
     if opened.spec.rehearse:
         model = None
     elif not (model / "gloss_tune.json").exists():
+        sizes = replace(sizes, val=plan.max_val_docs or sizes.val)
         _, docs = final_training(clock.left(plan.report_seconds), speed, sizes, opened.spec.most_epochs)
         device = pipeline.group.devices[0]
         wanted = RetrainOptions(

@@ -18,7 +18,8 @@ SLOW = Speed(64, 64 / 100, 1 / 400)  # 100 documents/s in training, 400 in valid
 def trial_seconds(plan: TimePlan, speed: Speed, sizes: Sizes) -> float:
     docs = sizes.train if plan.max_train_docs is None else plan.max_train_docs
     steps = math.ceil(docs / speed.batch_size)
-    return plan.epochs * (steps * speed.step_seconds + sizes.val * speed.document_seconds)
+    val = plan.max_val_docs or sizes.val
+    return plan.epochs * (steps * speed.step_seconds + val * speed.document_seconds)
 
 
 @pytest.mark.parametrize("seconds", [600, 3600, 7200, 86_400])
@@ -48,6 +49,15 @@ def test_what_the_user_decided_stays() -> None:
     plan = plan_time(7200, SLOW, MR, 10, given=Given(trials=7, epochs=3, max_train_docs=640))
     assert (plan.trials, plan.epochs, plan.max_train_docs, plan.open_ended) == (7, 3, 640, False)
     assert plan_time(7200, SLOW, MR, 10).open_ended
+
+
+def test_validation_takes_no_more_than_half_where_it_can_be_smaller() -> None:
+    many = Sizes(1000, 50_000, 0, 2)
+    plan = plan_time(1800, SLOW, many, 4)
+    assert plan.max_val_docs is not None
+    assert plan.max_val_docs * SLOW.document_seconds <= plan.trial_seconds / plan.epochs / 2
+    assert plan_time(1800, SLOW, many, 4, given=Given(max_val_docs=300)).max_val_docs == 300
+    assert plan_time(7200, SLOW, MR, 10).max_val_docs is None
 
 
 def test_workers_share_the_trials() -> None:
