@@ -258,8 +258,8 @@ def _fitted(
     if whole is not None:
         return None
     left = budget / fewest - sizes.val * speed.document_seconds
-    fitting = int(left / speed.step_seconds) * speed.batch_size
-    least = min(sizes.train, max(2 * speed.batch_size, 8 * sizes.classes))
+    fitting = int(left / speed.step_seconds * speed.batch_size)
+    least = min(sizes.train, max(64, 8 * sizes.classes))
     return (fewest, min(fitting, docs)) if fitting >= least else None
 
 

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from gloss_tune.signals import StopFlag
     from gloss_tune.workers.options import WorkerOptions
 
-PLAN, BEST, MODEL = "plan.json", "best.json", "model"
+PLAN, BEST, MODEL, REPORT = "plan.json", "best.json", "model", "report.html"
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,9 @@ class Outcome:
                 f"On the test documents: accuracy {self.test['accuracy']:.4f}, macro-F1 {self.test['macro_f1']:.4f}."
             )
         given = "" if limit is None else f" of {duration(limit)}"
-        said.append(f"Took {duration(self.seconds)}{given}. The report: {output / 'report.html'}")
+        said.append(f"Took {duration(self.seconds)}{given}.")
+        if (output / REPORT).is_file():
+            said.append(f"The report: {output / REPORT}")
         if (output / MODEL).is_dir():
             said.append(f"Try the model: gloss-tune predict --model {output / MODEL} FILE")
         return said
@@ -182,7 +184,7 @@ def _planned(
         _say(plan, speed)
     if not spec.first_trials and spec.sampler != "grid":
         layer["first_trials"] = ["customary"]
-    return plan, build({key: value for key, value in layer.items() if value is not None}), speed, sizes
+    return plan, build(layer), speed, sizes
 
 
 def _say(plan: TimePlan, speed: Speed) -> None:
@@ -271,8 +273,9 @@ def _finish(
             model, max_train_docs=docs, device=device, threads=options.threads, data_dir=options.data_dir
         )
         test = retrain(opened, wanted, stop)["test"]
-    report = ReportOptions(output, options.artifacts, model, options.data_dir, pipeline.group.devices[0])
-    write_report(opened, report)
+    if _can_report():
+        report = ReportOptions(output, options.artifacts, model, options.data_dir, pipeline.group.devices[0])
+        write_report(opened, report)
     seconds = time.monotonic() - pipeline.started
     return Outcome(opened, exported, gain(opened), test, seconds)
 
@@ -304,8 +307,12 @@ def _check_output(output: Path) -> None:
         raise InputError(
             f"--output {output} must be a new folder, or that of an earlier run ({why}); name another"
         )
-    if find_spec("matplotlib") is None:
-        raise InputError("The report needs matplotlib; pip install 'gloss-tune[report]'")
+    if not _can_report():
+        logger.warning("There will be no report: it needs matplotlib; pip install 'gloss-tune[report]'.")
+
+
+def _can_report() -> bool:
+    return find_spec("matplotlib") is not None
 
 
 def _stored_plan(output: Path) -> dict[str, Any] | None:

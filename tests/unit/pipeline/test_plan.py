@@ -110,4 +110,4 @@ def test_a_plan_fits_its_time_or_is_refused(
     assert min(parts) >= 0
     assert plan.trial_seconds == pytest.approx(trial_seconds(plan, speed, sizes))
     assert math.ceil(plan.trials / workers) * plan.trial_seconds <= 1.3 * plan.search_seconds
-    assert plan.max_train_docs is None or 2 * batch <= plan.max_train_docs <= train
+    assert plan.max_train_docs is None or min(64, train) <= plan.max_train_docs <= train
