@@ -44,7 +44,13 @@ def demo(storage: Storage = "sqlite:///gloss-tune-demo.db") -> None:
 
     with stop_on_signal(last=True) as stop:
         pipeline = Pipeline(
-            storage, name, _folder(name), worker_options(storage), choose_workers("cpu"), started
+            storage,
+            name,
+            _folder(name),
+            worker_options(storage),
+            choose_workers("cpu"),
+            started,
+            stretches=True,
         )
         outcome = run_pipeline(_SECONDS, build, Given(), pipeline, stop)
     print_trials(read_trials(outcome.study))

@@ -149,6 +149,17 @@ def unlimited(trials: int, epochs: int, max_train_docs: int | None) -> TimePlan:
     )
 
 
+def least_time(
+    seconds: float, speed: Speed, sizes: Sizes, epochs: int, *, workers: int = 1, given: Given | None = None
+) -> float:
+    """The shortest time, ``seconds`` at least, that :func:`plan_time` has a plan for; to ten percent or so."""
+    given = given or Given()
+    fewest, longer = _numbers(given)[-1], seconds
+    while _with_trials(longer, speed, sizes, epochs, workers, given, fewest) is None:
+        longer *= 1.1
+    return longer
+
+
 def plan_time(
     seconds: float, speed: Speed, sizes: Sizes, epochs: int, *, workers: int = 1, given: Given | None = None
 ) -> TimePlan:
@@ -171,7 +182,7 @@ def plan_time(
         plan = _with_trials(seconds, speed, sizes, epochs, workers, given, trials)
         if plan is not None:
             return plan
-    least = _least(seconds, speed, sizes, epochs, workers, given)
+    least = least_time(seconds, speed, sizes, epochs, workers=workers, given=given)
     raise InputError(
         f"--time {duration(seconds)} is too short here: a few trials, a final training and a report take about "
         f"{duration(least)}. Give that, or fewer --trials, --epochs or --max-train-docs"
@@ -291,11 +302,3 @@ def _confirming(top: int, seeds: int, trial: float, workers: int) -> float:
 def _report_seconds(speed: Speed, sizes: Sizes) -> float:
     mapped = 0.0 if speed.fixed_seconds is not None else 2 * min(sizes.val, 2000) * speed.document_seconds
     return _REPORT_SECONDS + mapped
-
-
-def _least(seconds: float, speed: Speed, sizes: Sizes, epochs: int, workers: int, given: Given) -> float:
-    """The shortest time that a plan would fit into, to two digits or so."""
-    fewest, longer = _numbers(given)[-1], seconds
-    while _with_trials(longer, speed, sizes, epochs, workers, given, fewest) is None:
-        longer *= 1.1
-    return longer

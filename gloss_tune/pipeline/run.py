@@ -25,6 +25,7 @@ from gloss_tune.pipeline.plan import (
     Speed,
     TimePlan,
     final_training,
+    least_time,
     plan_time,
     unlimited,
 )
@@ -58,6 +59,7 @@ class Pipeline:
         options: of each worker.
         group: the workers.
         started: when the time began, by ``time.monotonic``.
+        stretches: where the time is too short, take the shortest that is not.
     """
 
     storage: str
@@ -66,6 +68,7 @@ class Pipeline:
     options: WorkerOptions
     group: Group
     started: float
+    stretches: bool = False
 
 
 @dataclass(frozen=True)
@@ -133,6 +136,7 @@ def run_pipeline(
     stored = _stored_plan(pipeline.output)
     if stored is None:
         plan, spec, speed, sizes = _planned(seconds, build, given, pipeline)
+        clock = _Clock(None if plan.seconds is None else time.monotonic() + plan.seconds)
         opened = create(spec, pipeline.storage, pipeline.name, data_dir=pipeline.options.data_dir).study
         _write(
             pipeline.output / PLAN,
@@ -142,7 +146,7 @@ def run_pipeline(
         logger.info("%s goes on with study %s.", pipeline.output, stored["study"])
         opened = open_study(pipeline.storage, stored["study"])
         plan, speed, sizes = TimePlan(**stored["plan"]), Speed(**stored["speed"]), Sizes(**stored["sizes"])
-    clock = _Clock(None if seconds is None else pipeline.started + seconds)
+        clock = _Clock(None if seconds is None else pipeline.started + seconds)
     opened = _search(opened, plan, pipeline, clock, stop)
     speed = corrected(speed, _slowness(opened, plan))
     _confirm(opened, plan, pipeline, clock, stop)
@@ -175,7 +179,12 @@ def _planned(
         plan = unlimited(spec.trials, spec.most_epochs, spec.max_train_docs)
     else:
         speed, sizes = measure_speed(spec, group.devices[0], options.threads, options.data_dir)
-        left = pipeline.started + seconds - time.monotonic()
+        left = max(1.0, pipeline.started + seconds - time.monotonic())
+        if pipeline.stretches:
+            least = least_time(left, speed, sizes, spec.most_epochs, workers=len(group.devices), given=given)
+            if least > left:
+                logger.info("This machine is slow or busy: it will take about %s.", duration(least))
+            left = least
         plan = plan_time(left, speed, sizes, spec.most_epochs, workers=len(group.devices), given=given)
         layer |= {"trials": plan.trials, "max_train_docs": plan.max_train_docs}
         layer["max_val_docs"] = plan.max_val_docs
