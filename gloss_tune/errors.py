@@ -19,7 +19,7 @@
     ├── Interrupted                   a signal asks a run to stop; its trial waits again
     ├── LeaseLostError                a trial belongs to another worker by now
     ├── StorageLostError              exit code 69: the storage stayed away for longer than anyone waits
-    ├── StudyStoppedError             too many trials of a study have failed
+    ├── StudyStoppedError             exit code 3: too many trials of a study have failed, or a person has stopped it
     ├── WorkLeftError                 the workers left a study before its end, as they were asked to
     ├── CheckpointError               a checkpoint cannot be read; its trial starts over
     ├── DeviceSilentError             a device's driver does not answer
@@ -31,18 +31,31 @@ A message states the rule, the value received, and the next step.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What a process of the command line ends with; 128 + its number after a signal that stopped it."""
+
+    DONE = 0
+    FAILED = 1
+    WRONG_INPUT = 2
+    STUDY_STOPPED = 3  # starting again does not help, before someone has looked
+    STORAGE_AWAY = 69  # try again later; EX_UNAVAILABLE of sysexits.h
+    WORK_LEFT = 75  # a worker left on request; start it again. EX_TEMPFAIL of sysexits.h
+    SIGNALLED = 128
 
 
 class GlossTuneError(Exception):
     """Base of all errors raised on purpose; the command line ends with ``exit_code``."""
 
-    exit_code = 1
+    exit_code: int = ExitCode.FAILED
 
 
 class InputError(GlossTuneError):
     """The user's input is wrong; nothing was written."""
 
-    exit_code = 2
+    exit_code = ExitCode.WRONG_INPUT
 
 
 class SpecError(InputError):
@@ -77,7 +90,7 @@ class StorageError(InputError):
 class StorageAwayError(StorageError):
     """Nothing answers at a storage's URL, or it cannot take anyone just now; the same command may work later."""
 
-    exit_code = 69
+    exit_code = ExitCode.STORAGE_AWAY
 
 
 class StorageRefusedError(StorageError):
@@ -138,11 +151,13 @@ class LeaseLostError(GlossTuneError):
 class StorageLostError(GlossTuneError):
     """The storage was away for longer than anyone waits; leases run out, and the trials will be requeued."""
 
-    exit_code = 69
+    exit_code = ExitCode.STORAGE_AWAY
 
 
 class StudyStoppedError(GlossTuneError):
-    """Too many trials of the study have failed; no further one starts."""
+    """No further trial of the study starts: too many have failed, or a person has stopped it."""
+
+    exit_code = ExitCode.STUDY_STOPPED
 
 
 class WorkLeftError(GlossTuneError):

@@ -12,14 +12,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NoReturn
 
-# a closed terminal (SIGHUP) is a request to stop like the others; there is none on Windows
-_WATCHED = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name))
+from gloss_tune.errors import ExitCode
+
+#: Asks a worker to leave after its epoch, however long that takes; None on Windows.
+LEAVE = getattr(signal, "SIGUSR1", None)
+#: All that a flag listens to; a closed terminal (SIGHUP) is a request to stop like the others.
+WATCHED = tuple(
+    getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1") if hasattr(signal, name)
+)
 _LAST_LINE_SECONDS = 0.5
 
 
 @dataclass
 class StopFlag:
-    """Set by signals: the first asks to stop in good order, the second at once.
+    """Set by signals: the first asks to stop in good order, the second at once; SIGUSR1 to leave after an epoch.
 
     Args:
         signum: the first signal received, None before.
@@ -28,6 +34,7 @@ class StopFlag:
         since_second: when the second came.
         served: whether somebody sees to it that the process stops at once in good order; if nobody does, there is
             nothing yet to hand back, and a second signal ends the process.
+        asked: whether SIGUSR1 came.
     """
 
     signum: int | None = None
@@ -35,11 +42,17 @@ class StopFlag:
     since: float = 0.0
     since_second: float = 0.0
     served: bool = True
+    asked: bool = False
+
+    @property
+    def begins_nothing(self) -> bool:
+        """Whether a signal of any kind came."""
+        return self.signum is not None or self.asked
 
     @property
     def exit_code(self) -> int:
         """128 + the first signal's number, as a shell reports it: 143 for SIGTERM, 130 for SIGINT; 0 without one."""
-        return 0 if self.signum is None else 128 + self.signum
+        return ExitCode.DONE if self.signum is None else ExitCode.SIGNALLED + self.signum
 
     @property
     def name(self) -> str:
@@ -52,7 +65,9 @@ class StopFlag:
         Args:
             one_notice: seconds from the first signal in which another one is not a second.
         """
-        if self.signum is None:
+        if signum == LEAVE:
+            self.asked = True
+        elif self.signum is None:
             self.since = time.monotonic()
             self.signum = signum
         elif not self.at_once and time.monotonic() - self.since >= one_notice:
@@ -64,7 +79,7 @@ class StopFlag:
 
 @contextlib.contextmanager
 def stop_on_signal(*, last: bool = False, one_notice: float = 0.1) -> Iterator[StopFlag]:
-    """Set the flag on SIGTERM, SIGINT and SIGHUP. Handlers are restored at the end.
+    """Set the flag on SIGTERM, SIGINT, SIGHUP and SIGUSR1. Handlers are restored at the end.
 
     A thread sets it: Python's own handlers do not run while the main thread waits inside a library, such as SQLite for
     a lock.
@@ -83,7 +98,7 @@ def stop_on_signal(*, last: bool = False, one_notice: float = 0.1) -> Iterator[S
             if received[0] in before:
                 flag.set(received[0], one_notice if received[0] == flag.signum else 0.0)
 
-    for signum in _WATCHED:
+    for signum in WATCHED:
         if signum == getattr(signal, "SIGHUP", None) and signal.getsignal(signum) == signal.SIG_IGN:
             continue  # nohup
         before[signum] = signal.signal(signum, lambda *_: None)
@@ -98,7 +113,10 @@ def stop_on_signal(*, last: bool = False, one_notice: float = 0.1) -> Iterator[S
         listener.join()
         reader.close()
         for signum, handler in before.items():
-            signal.signal(signum, signal.SIG_IGN if last and flag.signum is not None else handler)
+            late = (
+                flag.begins_nothing or signum == LEAVE
+            )  # else a late notice would kill who is leaving anyway
+            signal.signal(signum, signal.SIG_IGN if last and late else handler)
 
 
 def end_process(stop: StopFlag, how: str) -> NoReturn:

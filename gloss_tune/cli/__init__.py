@@ -25,12 +25,15 @@ from gloss_tune.cli.export import export
 from gloss_tune.cli.extend import extend
 from gloss_tune.cli.launch import launch
 from gloss_tune.cli.paper import paper
+from gloss_tune.cli.pause import pause
 from gloss_tune.cli.predict import predict
 from gloss_tune.cli.reap import reap
 from gloss_tune.cli.report import report
+from gloss_tune.cli.resume import resume
 from gloss_tune.cli.retrain import retrain
 from gloss_tune.cli.run import run
 from gloss_tune.cli.status import status
+from gloss_tune.cli.stop import stop
 from gloss_tune.cli.studies import studies
 from gloss_tune.cli.trials import trials
 from gloss_tune.cli.worker import worker
@@ -48,7 +51,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (
-    *(create, extend, enqueue, worker, launch, run, status, trials, confirm, export, retrain, predict),
+    *(create, extend, enqueue, worker, launch, run, pause, resume, stop, status, trials),
+    *(confirm, export, retrain, predict),
     *(compare, paper, report, dashboard, demo, reap, doctor),
 ):
     app.command()(command)

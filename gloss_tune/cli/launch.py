@@ -5,7 +5,17 @@ from __future__ import annotations
 import typer
 
 from gloss_tune.cli.options import DEFAULT_STORAGE, Artifacts, DataDir, Force, Storage, Study, Threads
-from gloss_tune.cli.worker_options import Devices, Grace, MaxTrials, PerDevice, Timeout, Track, Workers
+from gloss_tune.cli.worker_options import (
+    Devices,
+    Grace,
+    LeaveWhenEmpty,
+    MaxTrials,
+    PerDevice,
+    Timeout,
+    Track,
+    Until,
+    Workers,
+)
 
 
 def launch(
@@ -17,6 +27,8 @@ def launch(
     threads: Threads = None,
     max_trials: MaxTrials = None,
     timeout: Timeout = None,
+    leave_when_empty: LeaveWhenEmpty = False,
+    until: Until = None,
     grace: Grace = 5.0,
     data_dir: DataDir = None,
     artifacts: Artifacts = None,
@@ -27,6 +39,7 @@ def launch(
 
     One that dies is started again, and its trial goes on; one that dies again and again is left out. A first
     SIGTERM or Ctrl-C lets all finish their epoch, a second stops them at once. --max-trials counts for each worker.
+    SIGUSR1 lets them leave after an epoch of any length; the exit code is 75 if work remains.
     Example: gloss-tune launch --workers 4 --storage sqlite:///gloss-tune.db
     """
     from gloss_tune.launch.group import choose_workers, work_to_end
@@ -43,6 +56,8 @@ def launch(
             timeout=timeout,
             threads=threads,
             data_dir=data_dir,
+            leave_when_empty=leave_when_empty,
+            until=until,
             grace=grace,
             track=track,
         )

@@ -80,6 +80,8 @@ def frame(now: Mapping[str, Any], values: Sequence[float], width: int) -> Render
     ]
     if now["stopped"]:
         lines.append(Text(f"stopped: {now['stopped']}", style="red"))
+    if now["steering"]:
+        lines.append(Text(f"{now['steering']}: no trial is begun until 'gloss-tune resume'", style="yellow"))
     best = now["best"]
     if best is None:
         lines += [Text(""), Text("no trial is complete yet", style="dim")]

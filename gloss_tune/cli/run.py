@@ -11,7 +11,7 @@ import typer
 from gloss_tune.cli.export_formats import ExportFormat, ExportFormatOption, render
 from gloss_tune.cli.options import DEFAULT_STORAGE, Artifacts, DataDir, Force, Storage, Study, Threads, emit
 from gloss_tune.cli.spec_options import SpecOptions, with_spec_options
-from gloss_tune.cli.worker_options import Devices, Grace, PerDevice, Track, Workers
+from gloss_tune.cli.worker_options import Devices, Grace, LeaveWhenEmpty, PerDevice, Track, Workers
 from gloss_tune.wording import parse_duration
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def run(
     per_device: PerDevice = None,
     device: Devices = "auto",
     threads: Threads = None,
+    leave_when_empty: LeaveWhenEmpty = False,
     grace: Grace = 5.0,
     track: Track = None,
     format: ExportFormatOption = ExportFormat.json,
@@ -71,7 +72,13 @@ def run(
         raise InputError("--time leads to a model and a report; name their folder by --output DIR")
     spec = options.resolve()
     each_worker = worker_options(
-        storage, artifacts, threads=threads, data_dir=data_dir, grace=grace, track=track
+        storage,
+        artifacts,
+        threads=threads,
+        data_dir=data_dir,
+        leave_when_empty=leave_when_empty,
+        grace=grace,
+        track=track,
     )
     with stop_on_signal(last=True) as stop:
         group = choose_workers(device, workers, per_device, rehearsal=spec.rehearse, threads=threads)

@@ -102,6 +102,8 @@ def _print(now: dict[str, Any]) -> None:
         lines.append(("unlike", now["unlike"]))
     if now["stopped"]:
         lines.append(("stopped", now["stopped"]))
+    if now["steering"]:
+        lines.append(("steering", f"{now['steering']}; 'gloss-tune resume --study {now['study']}' undoes it"))
     best = now["best"]
     if best is None:
         lines.append(("best", "none yet"))

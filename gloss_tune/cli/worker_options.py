@@ -18,6 +18,23 @@ Timeout = Annotated[
         help="Begin no trial after this time; finish the one that runs.",
     ),
 ]
+LeaveWhenEmpty = Annotated[
+    bool,
+    typer.Option(
+        "--leave-when-empty",
+        help="Leave as soon as no trial waits, instead of holding the device in case another worker is lost.",
+    ),
+]
+Until = Annotated[
+    str | None,
+    typer.Option(
+        "--until",
+        metavar="TIME|SECONDS",
+        help="Leave before this time: 17:30, 2026-11-25T17:30 (local, or with its zone), or seconds from now. No trial "
+        "is begun that cannot finish an epoch; one that runs is kept as a checkpoint and waits again. Exit code 75 if "
+        "work remains.",
+    ),
+]
 Grace = Annotated[
     float,
     typer.Option(

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from enum import Enum
 from multiprocessing.connection import Connection
 
-from gloss_tune.errors import GlossTuneError, InputError, MachineError, StorageAwayError
+from gloss_tune.errors import ExitCode, GlossTuneError, InputError, MachineError, StorageAwayError
 from gloss_tune.limits import limit_reached
 from gloss_tune.logging import configure, logger
 from gloss_tune.signals import StopFlag, stop_on_signal
@@ -55,6 +55,11 @@ class StopOrder:
 
 
 @dataclass(frozen=True)
+class LeaveOrder:
+    """Leave after this epoch, however long it takes."""
+
+
+@dataclass(frozen=True)
 class TrialFinished:
     """The worker has finished one more trial."""
 
@@ -64,6 +69,7 @@ class Why(str, Enum):
 
     done = "done"  # no trial left, or its limit reached
     stopped = "stopped"  # by a signal
+    left = "left"  # as it was asked to, with work remaining
     gave_up = "gave up"  # an error that every worker of the study would meet again
     wrong_input = "wrong input"  # this machine's data, encoder or device
     crashed = "crashed"
@@ -71,11 +77,17 @@ class Why(str, Enum):
 
 @dataclass(frozen=True)
 class Leaving:
-    """A worker's last message."""
+    """A worker's last message.
+
+    Args:
+        why: it leaves.
+        reason: in words, of an error.
+        exit_code: of that error.
+    """
 
     why: Why
     reason: str = ""
-    exit_code: int = 1
+    exit_code: int = ExitCode.FAILED
 
 
 def work_for_parent(order: Order, connection: Connection) -> None:
@@ -91,12 +103,19 @@ def work_for_parent(order: Order, connection: Connection) -> None:
         threading.Thread(target=_receive_orders, args=(connection, stop), name="orders", daemon=True).start()
         leaving = _work(order, connection, stop)
         _send(connection, leaving)
-    sys.exit(stop.exit_code if leaving.why is Why.stopped else int(leaving.why is not Why.done))
+    sys.exit(_exit_code(leaving, stop))
+
+
+def _exit_code(leaving: Leaving, stop: StopFlag) -> int:
+    known = {Why.done: ExitCode.DONE, Why.stopped: stop.exit_code, Why.left: ExitCode.WORK_LEFT}
+    return known.get(leaving.why, ExitCode.FAILED)
 
 
 def _work(order: Order, connection: Connection, stop: StopFlag) -> Leaving:
     try:
-        serve(order.storage, order.study, order.options, stop, lambda: _send(connection, TrialFinished()))
+        code = serve(
+            order.storage, order.study, order.options, stop, lambda: _send(connection, TrialFinished())
+        )
     except StorageAwayError as error:  # the parent opened this storage: it will be back
         return Leaving(Why.crashed, str(error))
     except InputError as error:
@@ -111,7 +130,9 @@ def _work(order: Order, connection: Connection, stop: StopFlag) -> Leaving:
             return Leaving(Why.crashed, limit)
         logger.error("%s", traceback.format_exc())
         return Leaving(Why.crashed, f"{type(error).__name__}: {error}")
-    return Leaving(Why.done if stop.signum is None else Why.stopped)
+    if stop.signum is not None:
+        return Leaving(Why.stopped)
+    return Leaving(Why.left if code == ExitCode.WORK_LEFT else Why.done)
 
 
 def _send(connection: Connection, message: object) -> None:
@@ -123,12 +144,15 @@ def _receive_orders(connection: Connection, stop: StopFlag) -> None:
     """Pass the parent's orders on to the flag, and its death."""
     while True:
         try:
-            ordered: StopOrder = connection.recv()
+            ordered: StopOrder | LeaveOrder = connection.recv()
         except (EOFError, OSError):
             if stop.signum is None:
                 logger.warning("The process that launched this worker has ended; leaving too.")
                 stop.set(signal.SIGTERM, one_notice=math.inf)
             return
+        if isinstance(ordered, LeaveOrder):
+            stop.asked = True
+            continue
         stop.set(ordered.signum, one_notice=math.inf)
         if ordered.at_once:
             stop.set(ordered.signum)

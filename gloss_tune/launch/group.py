@@ -9,8 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gloss_tune.errors import WorkLeftError
+from gloss_tune.errors import StudyStoppedError, WorkLeftError
 from gloss_tune.limits import check_addresses_for_training
+from gloss_tune.logging import logger
+from gloss_tune.wording import count
 
 if TYPE_CHECKING:
     from gloss_tune.launch.density import Density
@@ -95,7 +97,7 @@ def work_to_end(
         check_addresses_for_training()
     if not supervised and len(group.devices) == 1 and group.density is None:
         return _work_here(opened, replace(options, device=group.devices[0]), stop)
-    starter = Starter(storage, opened.spec.rehearse, lambda: stop.signum is not None)
+    starter = Starter(storage, opened.spec.rehearse, lambda: stop.begins_nothing)
     return supervise(opened, storage, starter, group.devices, options, stop, group.density)
 
 
@@ -105,11 +107,21 @@ def finish_study(
     """:func:`work_to_end`, for those who need the finished study.
 
     Raises:
-        WorkLeftError: the workers left before the end, as a signal or a person asked.
+        WorkLeftError: the workers left before the end, as a signal or the clock asked.
+        StudyStoppedError: a person has stopped the study.
     """
+    from gloss_tune.queue.steering import Steering, how_to_resume, read_steering
+    from gloss_tune.study.status import trial_counts
+
     code = work_to_end(opened, storage, options, group, stop)
     if code:
         raise WorkLeftError(opened.name, code)
+    stopped = read_steering(opened.storage, opened.study_id) is Steering.stopped
+    if stopped and (left := trial_counts(opened)["waiting"]):
+        raise StudyStoppedError(
+            f"Study {opened.name!r} is stopped with {count(left, 'trial')} waiting: there is no result yet; "
+            f"{how_to_resume(opened.name)}"
+        )
 
 
 def run_study(
@@ -148,7 +160,6 @@ def _work_here(opened: OpenStudy, options: WorkerOptions, stop: StopFlag) -> int
     from gloss_tune.study.status import trial_counts
     from gloss_tune.workers.worker import work
 
-    now = trial_counts(opened)
-    if now["waiting"] or now["running"]:
-        work(opened, options, stop, lambda: say_progress(opened, trial_counts(opened)))
-    return stop.exit_code
+    worked = work(opened, options, stop, lambda: say_progress(opened, trial_counts(opened)))
+    logger.info("Study %s: %s run here; %s.", opened.name, count(worked.trials, "trial"), worked.why)
+    return worked.exit_code

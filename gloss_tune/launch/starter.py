@@ -23,6 +23,7 @@ import psutil
 
 from gloss_tune.errors import StartAbandonedError
 from gloss_tune.launch.socket_folder import ensure_short_folder
+from gloss_tune.signals import WATCHED
 from gloss_tune.storage.url import parse_storage_url
 
 _LOOK_SECONDS = 0.2
@@ -160,7 +161,7 @@ def _ensure_server() -> None:
 
 @contextlib.contextmanager
 def _signals_blocked() -> Iterator[None]:
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, WATCHED)
     try:
         yield
     finally:

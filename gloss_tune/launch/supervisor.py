@@ -11,14 +11,15 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from gloss_tune.errors import GlossTuneError, InputError, StartAbandonedError
-from gloss_tune.launch.child import Leaving, Order, StopOrder, TrialFinished, Why, work_for_parent
+from gloss_tune.errors import ExitCode, GlossTuneError, InputError, StartAbandonedError
+from gloss_tune.launch.child import LeaveOrder, Leaving, Order, StopOrder, TrialFinished, Why, work_for_parent
 from gloss_tune.launch.density import Density
 from gloss_tune.launch.policy import MOST_DEATHS, RestartPolicy, why_ended
 from gloss_tune.launch.starter import Starter, end_server
 from gloss_tune.launch.watch import StudyWatch
 from gloss_tune.limits import limit_reached
 from gloss_tune.logging import logger
+from gloss_tune.queue.steering import Steering, how_to_resume, read_steering
 from gloss_tune.signals import StopFlag
 from gloss_tune.study.status import finished_of, trial_counts
 from gloss_tune.study.study import OpenStudy
@@ -58,11 +59,12 @@ def supervise(
         starter: starts their processes.
         devices: the device of each worker.
         options: of each worker.
-        stop: its first signal lets the workers finish their epoch, its second stops them at once.
+        stop: its first signal lets the workers finish their epoch, its second stops them at once; SIGUSR1 lets them
+            leave after an epoch of any length.
         density: chooses the workers, instead of ``devices``.
 
     Returns:
-        The exit code: 0, or 128 + the signal that stopped the group.
+        The exit code: 0, 75 if the workers left on request with work remaining, or 128 + the signal that stopped them.
 
     Raises:
         InputError: if a worker finds that this machine's data, encoder or device is not fit for the study.
@@ -73,6 +75,9 @@ def supervise(
     if not left:
         logger.info("%s Nothing is left to run.", _summary(opened, now))
         return 0
+    if read_steering(opened.storage, opened.study_id) is Steering.stopped:
+        logger.info("%s %s", _summary(opened, now), _stopped(opened, now))
+        return ExitCode.DONE
     if density is not None:
         devices = density.start(opened, left)
     watch = StudyWatch(opened, now, density)
@@ -101,7 +106,8 @@ class _Group:
         self._members: dict[int, _Member] = {}
         self._trials = dict.fromkeys(self._devices, 0)
         self._failure: GlossTuneError | None = None
-        self._signal_of_others: int | None = None
+        self._code_of_others: int = ExitCode.DONE
+        self._asked_to_leave = False
         self._ordered: StopOrder | None = None
         self._kill_at: float | None = None
         self._killed = False
@@ -113,7 +119,7 @@ class _Group:
             logger.info("Starting %s%s.", count(len(self._devices), "worker"), self._where())
             for worker in self._devices:
                 self._start(worker)
-            while self._members or self._policy.waiting or (self._ordered is None and self._watch.deciding):
+            while self._members or self._policy.waiting or (not self._ending and self._watch.deciding):
                 self._poll()
         finally:
             for member in self._members.values():  # only after an error of our own: they leave by themselves
@@ -121,6 +127,11 @@ class _Group:
             self._stop.served = False
             now = self._watch.close(_MARGIN_SECONDS)
         return self._leave(now)
+
+    @property
+    def _ending(self) -> bool:
+        """Whether the workers were told to leave, so that none is started again."""
+        return self._ordered is not None or self._asked_to_leave
 
     def _poll(self) -> None:
         """One round: receive what workers send, forward signals, handle exits, restart."""
@@ -142,7 +153,7 @@ class _Group:
         if not self._watch.away:
             for worker in self._policy.start_due():
                 self._start(worker)
-        if self._ordered is None and (further := self._watch.take_further()):
+        if not self._ending and (further := self._watch.take_further()):
             self._add(further)
 
     def _add(self, devices: Sequence[str]) -> None:
@@ -154,7 +165,7 @@ class _Group:
             self._start(worker)
 
     def _start(self, worker: int) -> None:
-        if self._stop.signum is not None or (self._end is not None and time.monotonic() >= self._end):
+        if self._stop.begins_nothing or (self._end is not None and time.monotonic() >= self._end):
             return
         left = self._options.max_trials
         options = replace(
@@ -201,7 +212,9 @@ class _Group:
         if leaving.why is Why.crashed:
             self._handle_death(worker, leaving.reason, pid)
         elif leaving.why is Why.stopped and self._ordered is None:
-            self._signal_of_others = exit_code
+            self._code_of_others = exit_code
+        elif leaving.why is Why.left:
+            self._code_of_others = self._code_of_others or ExitCode.WORK_LEFT
         elif leaving.why is Why.wrong_input:
             self._stop_for(InputError(leaving.reason))
         elif leaving.why is Why.gave_up:
@@ -211,7 +224,7 @@ class _Group:
 
     def _handle_death(self, worker: int, reason: str, pid: int | None = None) -> None:
         self._watch.requeue(pid)
-        if self._ordered is not None:
+        if self._ending:
             if not self._killed:
                 logger.warning("Worker %d: %s.", worker, reason)
             return
@@ -225,7 +238,7 @@ class _Group:
         else:
             logger.warning("Worker %d: %s. Starting it again in %.0f s.", worker, reason, pause)
 
-    def _fail(self, reason: str, exit_code: int = 1) -> None:
+    def _fail(self, reason: str, exit_code: int = ExitCode.FAILED) -> None:
         """One worker will not go on; the others may still finish the study, which then counts."""
         if self._failure is None:
             self._failure = GlossTuneError(reason)
@@ -240,6 +253,13 @@ class _Group:
     def _forward_signal(self) -> None:
         if self._stop.signum is not None:
             self._stop_workers(StopOrder(self._stop.signum, self._stop.at_once))
+        elif self._stop.asked and not self._asked_to_leave:
+            self._asked_to_leave = True
+            self._policy.stop()
+            logger.info(
+                "SIGUSR1: %s will leave after the epoch at hand.", count(len(self._members), "worker")
+            )
+            self._send_all(LeaveOrder())
 
     def _stop_workers(self, order: StopOrder) -> None:
         """Stop all workers, and start none again; what was ordered before is only ever made more urgent."""
@@ -260,6 +280,9 @@ class _Group:
                 self._options.grace,
                 "" if self._stop.signum is None else "; once more to stop at once",
             )
+        self._send_all(order)
+
+    def _send_all(self, order: StopOrder | LeaveOrder) -> None:
         for member in self._members.values():
             with contextlib.suppress(OSError):  # it is ending by itself
                 member.connection.send(order)
@@ -286,7 +309,11 @@ class _Group:
         failure = self._failure or self._watch.failure  # which the last look may have found
         if failure is not None and (isinstance(failure, InputError) or not done):
             raise failure
-        return 0 if done else self._signal_of_others or 0
+        if now is not None and not done and self._watch.steering is Steering.stopped:
+            logger.info("%s", _stopped(self._opened, now))
+            return ExitCode.DONE
+        left = ExitCode.WORK_LEFT if self._asked_to_leave else ExitCode.DONE
+        return ExitCode.DONE if done else self._code_of_others or left
 
     def _where(self) -> str:
         if self._opened.spec.rehearse:
@@ -300,6 +327,10 @@ def _infer_leaving(exit_code: int) -> Leaving:
     if exit_code in _AFTER_SIGNALS:  # it was stuck, and its thread ended it
         return Leaving(Why.stopped)
     return Leaving(Why.crashed, why_ended(exit_code))
+
+
+def _stopped(opened: OpenStudy, now: dict[str, int]) -> str:
+    return f"It is stopped, {count(now['waiting'], 'trial')} waiting; {how_to_resume(opened.name)}."
 
 
 def _summary(opened: OpenStudy, now: dict[str, int]) -> str:

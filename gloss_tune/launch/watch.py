@@ -8,6 +8,7 @@ import time
 from gloss_tune.errors import GlossTuneError, StorageLostError
 from gloss_tune.launch.density import Density
 from gloss_tune.logging import logger
+from gloss_tune.queue.steering import Steering, read_steering
 from gloss_tune.storage.retry import PATIENCE_SECONDS
 from gloss_tune.storage.sqlstate import outage
 from gloss_tune.study.status import finished_of, trial_counts
@@ -39,11 +40,17 @@ class StudyWatch:
         self._lost = False
         self._children: list[int] = []
         self.failure: GlossTuneError | None = None
+        self._steering: Steering | None = None
         self._said = (finished_of(counts), time.monotonic())
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="study-watch", daemon=True)
         self._thread.start()
+
+    @property
+    def steering(self) -> Steering | None:
+        """What is asked of the study's workers, as of the last look."""
+        return self._steering
 
     @property
     def away(self) -> bool:
@@ -134,6 +141,7 @@ class StudyWatch:
                 self._lost = True
                 raise
         self._counts = now = trial_counts(self._opened)
+        self._steering = read_steering(self._opened.storage, self._opened.study_id)
         if self._trials_considered < self._trials_told and not self._stop.is_set():
             self._grow(now["waiting"] + now["running"])
         finished, since = finished_of(now), time.monotonic() - self._said[1]

@@ -21,6 +21,7 @@ from optuna.trial import TrialState
 
 from gloss_tune.errors import LeaseLostError
 from gloss_tune.queue.clock import database_now, keep_clock, server_started
+from gloss_tune.queue.steering import IS_STEERED
 from gloss_tune.storage import schema
 from gloss_tune.storage.attributes import number_attribute, set_attributes, trial_state
 from gloss_tune.storage.fencing import holds
@@ -50,7 +51,8 @@ _CLAIMABLE = (
     sqlalchemy.select(_trials.c.trial_id, _trials.c.number)
     .where(
         _trials.c.study_id == sqlalchemy.bindparam("study"),
-        (_trials.c.state == TrialState.WAITING) | (_trials.c.state == TrialState.RUNNING) & _CLAIMED_UNHEARD,
+        (_trials.c.state == TrialState.WAITING) & ~IS_STEERED
+        | (_trials.c.state == TrialState.RUNNING) & _CLAIMED_UNHEARD,
     )
     .order_by(_trials.c.number)
     .limit(1)
@@ -116,7 +118,7 @@ def claim(storage: SharedStorage, study_id: int, worker: str) -> Claim | None:
         worker: its id, used by no other worker.
 
     Returns:
-        The claim, or None if no trial is waiting.
+        The claim, or None if no trial is waiting, or the study is paused or stopped.
     """
     known = {"study": study_id, "worker": json.dumps(worker), "held": storage.held}
     with storage.transaction() as session:

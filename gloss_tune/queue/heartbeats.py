@@ -17,6 +17,7 @@ import sqlalchemy
 from gloss_tune.processes import ProcessIdentity, is_gone
 from gloss_tune.queue.claims import Claim, renew_lease, silent_claims
 from gloss_tune.queue.clock import database_now, keep_clock
+from gloss_tune.queue.steering import Steering, steering_of
 from gloss_tune.storage import schema
 from gloss_tune.storage.retry import retried
 from gloss_tune.storage.shared_storage import SharedStorage
@@ -180,6 +181,7 @@ class Heartbeat:
         others_silent: whether other workers' trials have outlived their leases.
         others_gone: whether workers have ended on this machine without a word.
         workers: those that were heard of within a lease, this one included.
+        steering: what is asked of the study's workers.
     """
 
     holds: bool
@@ -187,6 +189,7 @@ class Heartbeat:
     others_silent: bool
     others_gone: bool
     workers: list[WorkerEntry]
+    steering: Steering | None = None
 
 
 @retried
@@ -207,4 +210,5 @@ def send_heartbeat(
         everybody = list(registry.values())
         deadline = now - timedelta(seconds=lease)
         present = [other for other, seen in everybody if seen >= deadline]
-        return Heartbeat(holds, silence, bool(silent), bool(_gone(everybody, now, lease)), present)
+        gone = bool(_gone(everybody, now, lease))
+        return Heartbeat(holds, silence, bool(silent), gone, present, steering_of(session, study_id))

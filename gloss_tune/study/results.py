@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping, Sequence
 
 from optuna.trial import FrozenTrial, TrialState
@@ -65,6 +66,15 @@ def best_of(history: Sequence[Brief]) -> Brief | None:
         if trial.state == TrialState.COMPLETE and not trial.foreign
     ]
     return max(valued, default=(0.0, 0, None))[-1]
+
+
+def epoch_seconds(opened: OpenStudy) -> float | None:
+    """How long an epoch takes, by the finished trials' measurements: their median; None while there is none."""
+    measured = [
+        trial.user_attrs.get("metrics", {}) for trial in opened.storage.get_all_trials(opened.study_id)
+    ]
+    times = [own["train_seconds"] + own["eval_seconds"] for own in measured if "eval_seconds" in own]
+    return statistics.median(times) if times else None
 
 
 def read_history(opened: OpenStudy) -> list[Brief]:

@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from gloss_tune.queue import budget
 from gloss_tune.queue.budget import counts
 from gloss_tune.queue.heartbeats import WorkerEntry, live_workers
+from gloss_tune.queue.steering import read_steering
 from gloss_tune.storage.retry import retried
 from gloss_tune.storage.shared_storage import SharedStorage
 from gloss_tune.storage.trial_rows import read_trials
@@ -66,6 +67,7 @@ def _status(opened: OpenStudy, history: Sequence[Brief]) -> dict[str, Any]:
     unfinished = trials["running"] + trials["waiting"]
     # with nothing left to start, nothing was stopped
     stopped = stop_reason(opened) if trials["waiting"] else None
+    steering = read_steering(opened.storage, opened.study_id)
     return {
         "study": opened.name,
         "storage": opened.storage.redacted_url,
@@ -77,6 +79,7 @@ def _status(opened: OpenStudy, history: Sequence[Brief]) -> dict[str, Any]:
         "rehearsal": opened.spec.rehearse,
         "state": study_state(trials),
         "stopped": stopped,
+        "steering": None if steering is None else steering.value,
         "trials": trials,
         "foreign": foreign,
         "best": None if best is None else {"number": best.number, "value": best.value, "params": best.params},

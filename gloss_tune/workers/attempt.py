@@ -22,6 +22,7 @@ from gloss_tune.workers.artifacts.checkpoints import SavingCost, TrialCheckpoint
 from gloss_tune.workers.artifacts.models import delete_model
 from gloss_tune.workers.artifacts.tidy import tidy
 from gloss_tune.workers.lease import LeaseKeeper
+from gloss_tune.workers.notice import Notice
 from gloss_tune.workers.options import WorkerOptions
 from gloss_tune.workers.runs import Runs
 from gloss_tune.workers.shutdown import Shutdown
@@ -35,17 +36,25 @@ class Attempts:
         opened: the study.
         options: how the worker works.
         runs: what trials are run with.
-        shutdown: says when to break off.
+        shutdown: says when to break off for a signal.
+        notice: says when to hand a trial back after an epoch.
         keeper: keeps the lease.
     """
 
     def __init__(
-        self, opened: OpenStudy, options: WorkerOptions, runs: Runs, shutdown: Shutdown, keeper: LeaseKeeper
+        self,
+        opened: OpenStudy,
+        options: WorkerOptions,
+        runs: Runs,
+        shutdown: Shutdown,
+        notice: Notice,
+        keeper: LeaseKeeper,
     ) -> None:
         self._opened = opened
         self._options = options
         self._runs = runs
         self._shutdown = shutdown
+        self._notice = notice
         self._keeper = keeper
         self._saving = SavingCost()
 
@@ -61,10 +70,11 @@ class Attempts:
                 self._options.artifacts,
                 self._opened.files,
                 claimed,
-                urgent=lambda: self._shutdown.requested,
+                urgent=lambda: self._shutdown.requested or self._notice.after_epoch,
                 cost=self._saving,
             )
             self._shutdown.trial_begins()
+            self._notice.trial_begins()
             started = time.monotonic()
             try:
                 trial, params = ask(self._opened, claimed)
@@ -92,8 +102,8 @@ class Attempts:
             logger.warning("Trial %d%s: the lease was lost; its result is dropped.", claimed.number, again)
             delete_model(self._opened, self._options.artifacts, claimed)
             return None
-        except Interrupted:
-            logger.info("Trial %d%s: interrupted; requeued.", claimed.number, again)
+        except Interrupted as error:
+            logger.info("Trial %d%s: %s; requeued.", claimed.number, again, error)
             return None
         finally:
             if tracking is not None:
@@ -114,7 +124,9 @@ class Attempts:
     def _check(self, claimed: Claim) -> None:
         """Between two steps: is there a reason to drop the trial, have other workers come or gone?"""
         if self._shutdown.breaks_off(claimed.number):
-            raise Interrupted(f"Trial {claimed.number} was interrupted by a signal")
+            raise Interrupted("interrupted")
+        if (reason := self._notice.breaks_off()) is not None:
+            raise Interrupted(reason)
         if self._keeper.lost:
             raise LeaseLostError(f"The lease on trial {claimed.number} was lost")
         self._runs.share_cores(self._keeper.workers_here)
@@ -132,6 +144,7 @@ class Attempts:
 
     def _report(self, claimed: Claim, tracking: TrialTracking, report: EpochReport) -> None:
         self._shutdown.epoch_ended()
+        self._notice.epoch_ended()
         tracking.report(report)
         speed = self._runs.speed(report)
         self._keeper.finished_epoch(report.epoch, round(speed, 1))

@@ -28,7 +28,7 @@ def serve(
         on_trial: called after each trial.
 
     Returns:
-        The exit code: 0, or 128 + the signal that stopped the worker.
+        The exit code: 0, 75 if the worker left on request with work remaining, or 128 + the signal that stopped it.
 
     Raises:
         GlossTuneError: as :func:`open_study` and :func:`work` do.
@@ -36,7 +36,6 @@ def serve(
     opened = open_study(storage, study)
     if not opened.spec.rehearse:
         check_addresses_for_training()
-    finished = work(opened, options, stop, on_trial)
-    why = "a signal arrived" if stop.signum else "its limit is reached or no trial is left"
-    logger.info("Worker leaves after %s: %s.", count(finished, "trial"), why)
-    return stop.exit_code
+    worked = work(opened, options, stop, on_trial)
+    logger.info("Worker leaves after %s: %s.", count(worked.trials, "trial"), worked.why)
+    return worked.exit_code

@@ -17,6 +17,7 @@ from gloss_tune.queue.heartbeats import (
     send_heartbeat,
     unregister_worker,
 )
+from gloss_tune.queue.steering import Steering
 from gloss_tune.study.study import OpenStudy
 
 _CAUTIOUS_BEATS = 2
@@ -49,6 +50,7 @@ class LeaseKeeper:
         self._claim: Claim | None = None
         self._lost = False
         self._workers_here = WorkersHere()
+        self._steering: Steering | None = None
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._pause = beat_pause(opened.spec.lease)
@@ -71,6 +73,8 @@ class LeaseKeeper:
         """From now on, keep this claim's lease; None between two trials, which the next heartbeat tells the others."""
         with self._lock:
             self._claim, self._lost = claimed, False
+            if claimed is not None:  # which proves that nothing was asked then
+                self._steering = None
             number = None if claimed is None else claimed.number
             self._entry = replace(self._entry, trial=number, epoch=0, speed=0.0)
         if claimed is not None:
@@ -101,6 +105,11 @@ class LeaseKeeper:
         return self._lost
 
     @property
+    def steering(self) -> Steering | None:
+        """What is asked of the study's workers, as of the last heartbeat."""
+        return self._steering
+
+    @property
     def workers_here(self) -> WorkersHere:
         """The study's workers on this machine, as of the last heartbeat."""
         return self._workers_here
@@ -128,6 +137,7 @@ class LeaseKeeper:
             with self._lock:
                 self._lost = self._claim == claimed
         self._workers_here = self._beside(heard.workers)
+        self._steering = heard.steering
         # cut off or asleep, and so perhaps all others were, or the clock was set: let them renew first
         if heard.silence > lease or heard.silence < -self._pause:
             self._cautious_until = time.monotonic() + lease

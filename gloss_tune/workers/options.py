@@ -21,6 +21,8 @@ class WorkerOptions:
         grace: seconds from a first signal to the end of this process: in them the worker finishes the epoch, to
             keep it as a checkpoint, if that is possible.
         track: trackers that are told of every trial, as :func:`gloss_tune.workers.tracking.check_trackers` gives them.
+        leave_when_empty: leave as soon as no trial waits, without staying in case another worker is lost.
+        until: leave before this time, in seconds since the epoch; a trial that runs then waits again.
     """
 
     max_trials: int | None = None
@@ -31,6 +33,8 @@ class WorkerOptions:
     artifacts: Path = Path("gloss-tune-artifacts")
     grace: float = 5.0
     track: tuple[str, ...] = ()
+    leave_when_empty: bool = False
+    until: float | None = None
 
 
 def worker_options(
@@ -44,6 +48,8 @@ def worker_options(
     threads: int | None = None,
     data_dir: Path | None = None,
     grace: float = 5.0,
+    leave_when_empty: bool = False,
+    until: str | float | None = None,
 ) -> WorkerOptions:
     """:class:`WorkerOptions` with the folder for a storage's files filled in, and the trackers checked.
 
@@ -51,11 +57,13 @@ def worker_options(
         storage: the study's database.
         artifacts: the folder as chosen; None for the environment's, or the one beside the storage.
         track: names of trackers; each may hold several with commas between.
+        until: as :func:`gloss_tune.workers.deadline.parse_until` reads it.
 
     Raises:
-        InputError: a tracker is unknown or not installed.
+        InputError: a tracker is unknown or not installed, or ``until`` is no time to come.
     """
     from gloss_tune.workers.artifacts.store import artifacts_folder
+    from gloss_tune.workers.deadline import parse_until
     from gloss_tune.workers.tracking import check_trackers
 
     return WorkerOptions(
@@ -67,4 +75,6 @@ def worker_options(
         artifacts=artifacts_folder(storage, artifacts),
         grace=grace,
         track=check_trackers(track or []),
+        leave_when_empty=leave_when_empty,
+        until=None if until is None else parse_until(until),
     )

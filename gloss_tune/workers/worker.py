@@ -5,22 +5,27 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
-from gloss_tune.errors import GlossTuneError, StorageLostError, StudyStoppedError
+from gloss_tune.errors import ExitCode, GlossTuneError, StorageLostError, StudyStoppedError
 from gloss_tune.faults import lost_device_told
 from gloss_tune.logging import logger
 from gloss_tune.processes import this_process
 from gloss_tune.queue.budget import unfinished
 from gloss_tune.queue.claims import Claim, claim, release
 from gloss_tune.queue.heartbeats import WorkerEntry, unregister_worker
+from gloss_tune.queue.steering import Steering, how_to_resume, read_steering
 from gloss_tune.signals import StopFlag
 from gloss_tune.storage.retry import PATIENCE_SECONDS
+from gloss_tune.study.results import epoch_seconds
 from gloss_tune.study.status import stop_reason
 from gloss_tune.study.study import OpenStudy
+from gloss_tune.wording import count
 from gloss_tune.workers.artifacts.store import leave_marker
 from gloss_tune.workers.artifacts.tidy import tidy
 from gloss_tune.workers.attempt import Attempts
 from gloss_tune.workers.lease import LeaseKeeper
+from gloss_tune.workers.notice import Notice
 from gloss_tune.workers.options import WorkerOptions
 from gloss_tune.workers.runs import Runs, runs_of
 from gloss_tune.workers.shutdown import Shutdown
@@ -36,8 +41,8 @@ def work(
     stop: StopFlag,
     on_trial: Callable[[], None] | None = None,
     runs: Runs | None = None,
-) -> int:
-    """Run trials until none is left, a limit is reached, or a signal arrives.
+) -> Worked:
+    """Run trials until none is left, a limit is reached, or somebody asks the worker to leave.
 
     Args:
         opened: the study.
@@ -46,9 +51,6 @@ def work(
         on_trial: called after each trial, for progress.
         runs: what trials are run with; by default what the study asks for.
 
-    Returns:
-        How many trials this worker finished.
-
     Raises:
         InputError: if this machine's data set or encoder is not the study's.
         StudyStoppedError: if too many trials of the study have failed.
@@ -56,6 +58,9 @@ def work(
         MachineError: if the device is lost, or full before a first trial; no trial fails for it.
         GlossTuneError: after three unexpected failures in a row.
     """
+    nothing = _nothing_to_do(opened, _read_queue(opened), options)
+    if nothing is not None:  # before data and encoder are loaded in vain
+        return Worked(0, nothing, stop.exit_code)
     worker = _Worker(opened, options, stop, runs or runs_of(opened, options))
     opened.storage.claimed_only = True
     try:
@@ -64,33 +69,57 @@ def work(
         opened.storage.claimed_only = False
 
 
+@dataclass(frozen=True)
+class Worked:
+    """What a worker did.
+
+    Args:
+        trials: how many it finished.
+        why: it left, in words.
+        exit_code: of its process.
+    """
+
+    trials: int
+    why: str
+    exit_code: int = ExitCode.DONE
+
+
 class _Worker:
     def __init__(self, opened: OpenStudy, options: WorkerOptions, stop: StopFlag, runs: Runs) -> None:
         self._opened = opened
         self._options = options
         self._runs = runs
+        self._stop = stop
         self._shutdown = Shutdown(stop, options.grace, self._requeue_now)
         self._deadline = None if options.timeout is None else time.monotonic() + options.timeout
         me = this_process()
         self.id = f"{me.host}-{me.pid}-{secrets.token_hex(2)}"
         entry = WorkerEntry(self.id, me.host, me.pid, runs.device, machine=me.machine)
         self._keeper = LeaseKeeper(opened, entry)
-        self._attempts = Attempts(opened, options, runs, self._shutdown, self._keeper)
-        self._waits = False
+        known = None if options.until is None else epoch_seconds(opened)
+        self._notice = Notice(stop, lambda: self._keeper.steering, options.until, known)
+        self._attempts = Attempts(opened, options, runs, self._shutdown, self._notice, self._keeper)
+        self._waits_for: str | None = None
         opened.storage.retry_for(PATIENCE_SECONDS, lambda: self._shutdown.must_leave, lease=opened.spec.lease)
 
-    def work(self, on_trial: Callable[[], None]) -> int:
+    def work(self, on_trial: Callable[[], None]) -> Worked:
         finished = unexpected = 0
+        why = "a signal arrived"
+        code: int = ExitCode.DONE
         try:
             with self._shutdown, self._keeper:
                 leave_marker(self._options.artifacts, self._opened.name)
                 tidy(self._options.artifacts, self._opened)
-                while not self._time_to_leave(finished):
+                while (leaving := self._time_to_leave(finished)) is None:
                     claimed = self._claim()
                     if claimed is None:
-                        if not self._wait_for_others():
+                        queue = _read_queue(self._opened)
+                        leaving = _nothing_to_do(self._opened, queue, self._options)
+                        if leaving is not None:
                             break
+                        self._wait(queue)
                         continue
+                    self._waits_for = None
                     with lost_device_told():
                         ending = self._attempts.run(claimed)
                     if ending is None:
@@ -104,12 +133,14 @@ class _Worker:
                             f"{ending.reason}. The worker stops; waiting trials are untouched. "
                             "See the traceback above"
                         )
+                why = leaving
+                code = self._code_for_leaving()
                 tidy(self._options.artifacts, self._opened)
         except StorageLostError as error:
             if not self._shutdown.requested:
                 raise
             logger.warning("%s", error)
-        return finished
+        return Worked(finished, why, self._stop.exit_code or code)
 
     def _claim(self) -> Claim | None:
         storage, study_id = self._opened.storage, self._opened.study_id
@@ -121,7 +152,7 @@ class _Worker:
             if not unfinished(storage, study_id)[0]:
                 return None
             self._runs.load()  # may fail for what others do on the device, which is no trial's failure
-            if self._shutdown.requested:
+            if self._stop.begins_nothing:
                 return None
         return claim(storage, study_id, self.id)
 
@@ -132,26 +163,65 @@ class _Worker:
             release(self._opened.storage, claimed)
         unregister_worker(self._opened.storage, self._opened.study_id, self.id)
 
-    def _time_to_leave(self, finished: int) -> bool:
+    def _time_to_leave(self, finished: int) -> str | None:
+        """Why to leave before the study's end, in words; None to go on."""
         if self._shutdown.requested:
-            return True
+            return "a signal arrived"
         if self._options.max_trials is not None and finished >= self._options.max_trials:
-            return True
-        return self._deadline is not None and time.monotonic() >= self._deadline
+            return "its limit is reached (--max-trials)"
+        if self._deadline is not None and time.monotonic() >= self._deadline:
+            return "its time is over (--timeout)"
+        return self._notice.leaves()
 
-    def _wait_for_others(self) -> bool:
-        """Wait a little while others run, since one may be lost and leave its trial; False if none does."""
-        waiting, running = unfinished(self._opened.storage, self._opened.study_id)
-        if not waiting and not running:
-            return False
-        if not self._waits:
-            self._waits = True
-            logger.info(
-                "%d trial%s still running elsewhere; staying in case one is lost.",
-                running,
-                " is" if running == 1 else "s are",
-            )
+    def _code_for_leaving(self) -> int:
+        """Of a worker that leaves on request, with or without work remaining."""
+        if self._notice.leaves() is None:
+            return ExitCode.DONE
+        nothing = _nothing_to_do(self._opened, _read_queue(self._opened), self._options)
+        return ExitCode.WORK_LEFT if nothing is None else ExitCode.DONE
+
+    def _wait(self, queue: _Queue) -> None:
+        """Wait a little: others run and one may be lost, or the study is paused. Says so once."""
+        waits_for = self._blocked_by(queue)
+        if waits_for is not None and waits_for != self._waits_for:
+            self._waits_for = waits_for
+            logger.info("%s", waits_for)
         end = time.monotonic() + min(max(self._opened.spec.lease / 10, _SHORTEST_WAIT), _LONGEST_WAIT)
-        while time.monotonic() < end and not self._shutdown.requested:
+        while time.monotonic() < end and not self._stop.begins_nothing and self._notice.leaves() is None:
             time.sleep(0.05)
-        return True
+
+    def _blocked_by(self, queue: _Queue) -> str | None:
+        """Why there is no trial to claim, in words; None where one waits and was claimed by another."""
+        name = self._opened.name
+        if queue.steering is Steering.paused:
+            return (
+                f"Study {name} is paused; waiting. 'gloss-tune resume --study {name}' lets its workers go on."
+            )
+        if queue.waiting:
+            return None
+        return "Trials are still running elsewhere; staying in case a worker is lost."
+
+
+@dataclass(frozen=True)
+class _Queue:
+    """What is left of a study's budget, and what is asked of its workers."""
+
+    waiting: int
+    running: int
+    steering: Steering | None
+
+
+def _read_queue(opened: OpenStudy) -> _Queue:
+    waiting, running = unfinished(opened.storage, opened.study_id)
+    return _Queue(waiting, running, read_steering(opened.storage, opened.study_id))
+
+
+def _nothing_to_do(opened: OpenStudy, queue: _Queue, options: WorkerOptions) -> str | None:
+    """Why a worker is of no use here, in words; None if there is work, or may still be."""
+    if not queue.waiting and not queue.running:
+        return "no trial is left"
+    if queue.steering is Steering.stopped:
+        return f"study {opened.name} is stopped, {count(queue.waiting, 'trial')} waiting; {how_to_resume(opened.name)}"
+    if options.leave_when_empty and not queue.waiting:
+        return f"no trial waits, {queue.running} still run elsewhere (--leave-when-empty)"
+    return None

@@ -162,7 +162,7 @@ def test_a_checkpoint_that_does_not_fit_leaves_the_run_at_its_start(tmp_path: Pa
 def test_a_folder_that_cannot_be_written_costs_no_trial(tmp_path: Path) -> None:
     (tmp_path / "artifacts").write_text("not a folder")
     opened = make(f"sqlite:///{tmp_path}/study.db", trials=2)
-    assert work(opened, WorkerOptions(artifacts=tmp_path / "artifacts"), StopFlag()) == 2
+    assert work(opened, WorkerOptions(artifacts=tmp_path / "artifacts"), StopFlag()).trials == 2
     assert {row["state"] for row in read_trials(opened)} == {"complete"}
 
 
@@ -184,9 +184,9 @@ def test_a_worker_resumes_an_interrupted_trial_and_ends_as_if_nothing_had_been(
     opened, stop, counted = make(storage_url, trials=1), StopFlag(), list[int]()
     options = WorkerOptions(artifacts=tmp_path / "artifacts")
     make_run = interrupting(stop, 3, counted)
-    assert work(opened, options, stop, runs=RehearsalRuns(opened, make_run)) == 0
+    assert work(opened, options, stop, runs=RehearsalRuns(opened, make_run)).trials == 0
     assert trial_of(opened, 0).state == TrialState.WAITING
-    assert work(join(storage_url), options, StopFlag(), runs=RehearsalRuns(opened, make_run)) == 1
+    assert work(join(storage_url), options, StopFlag(), runs=RehearsalRuns(opened, make_run)).trials == 1
     assert counted == sorted(set(counted))  # no epoch was run twice
     (row,) = read_trials(opened)
     whole = Rehearsal(opened.spec.config(row["params"]))
@@ -289,7 +289,7 @@ def test_a_late_worker_of_a_finished_trial_leaves_nothing(tmp_path: Path) -> Non
                 if report.epoch == 2 and not written:
                     age(other, 0, 1000)
                     assert expire(other.storage, other.study_id, 30, 10) == [0]
-                    assert work(other, WorkerOptions(artifacts=artifacts), StopFlag()) == 1
+                    assert work(other, WorkerOptions(artifacts=artifacts), StopFlag()).trials == 1
                     assert there(artifacts / "checkpoints") == []
                     late = TrialCheckpoint(artifacts, FILES, Claim(1, 0, 1))
                     late.keep(self, [report])
@@ -297,7 +297,7 @@ def test_a_late_worker_of_a_finished_trial_leaves_nothing(tmp_path: Path) -> Non
                 yield report
 
     runs = RehearsalRuns(opened, Sleepy)
-    assert work(opened, WorkerOptions(artifacts=artifacts), StopFlag(), runs=runs) == 0
+    assert work(opened, WorkerOptions(artifacts=artifacts), StopFlag(), runs=runs).trials == 0
     assert written == ["trial-0.attempt-1.ckpt"]
     assert there(artifacts / "checkpoints") == []
     assert trial_of(opened, 0).state.is_finished()
@@ -348,7 +348,7 @@ def test_files_that_cannot_be_removed_cost_no_trial(
     opened = make(f"sqlite:///{tmp_path}/study.db", trials=2)
     with monkeypatch.context() as patch:
         patch.setattr(Path, "unlink", refused)
-        assert work(opened, WorkerOptions(artifacts=tmp_path / "artifacts"), StopFlag()) == 2
+        assert work(opened, WorkerOptions(artifacts=tmp_path / "artifacts"), StopFlag()).trials == 2
     assert {row["state"] for row in read_trials(opened)} <= {"complete", "pruned"}
     assert "cannot be removed (Permission denied)" in caplog.text
 
@@ -378,7 +378,7 @@ def test_reaping_and_resuming_by_another_worker(tmp_path: Path) -> None:
         checkpoint.keep(run, reports)
     age(opened, 0, 1000)
     start = time.monotonic()
-    assert work(join(url), WorkerOptions(artifacts=artifacts), StopFlag()) == 1
+    assert work(join(url), WorkerOptions(artifacts=artifacts), StopFlag()).trials == 1
     assert time.monotonic() - start < 20
     (row,) = read_trials(opened)
     whole = Rehearsal(opened.spec.config(params))

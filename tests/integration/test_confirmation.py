@@ -40,7 +40,7 @@ QUICK: dict[str, Any] = {
 
 
 def finish(opened: OpenStudy, most: int | None = None) -> int:
-    return work(opened, WorkerOptions(max_trials=most), StopFlag())
+    return work(opened, WorkerOptions(max_trials=most), StopFlag()).trials
 
 
 def searched(url: str, **layer: Any) -> OpenStudy:

@@ -37,7 +37,7 @@ GRID = {
 
 
 def finish(opened: OpenStudy, most: int | None = None) -> int:
-    return work(opened, WorkerOptions(max_trials=most), StopFlag())
+    return work(opened, WorkerOptions(max_trials=most), StopFlag()).trials
 
 
 def points(opened: OpenStudy) -> list[dict[str, Any]]:

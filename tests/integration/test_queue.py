@@ -18,6 +18,7 @@ from gloss_tune.errors import LeaseLostError
 from gloss_tune.queue import claims as queue
 from gloss_tune.queue.budget import counts, create_study
 from gloss_tune.queue.claims import Claim, claim, delete_reports, release
+from gloss_tune.queue.steering import STEERING, Steering, read_steering, steer
 from gloss_tune.storage.connect import open_storage
 from gloss_tune.study.objective import Ending, ask, tell
 from gloss_tune.study.study import OpenStudy
@@ -554,3 +555,26 @@ def test_a_pruner_reads_no_more_than_the_state_of_unfinished_trials(storage_url:
     with opened.storage.finished_only():
         assert study.get_trials(deepcopy=False)[0] == trial_of(opened, 0)
     assert study.get_trials(deepcopy=False) == other.storage.get_all_trials(other.study_id)[:3]
+
+
+# ── steering ──
+
+
+def test_nothing_is_claimed_while_a_study_is_paused_or_stopped(storage_url: str) -> None:
+    opened, other = make(storage_url), make(storage_url, "other")
+    for steering in Steering:
+        assert steer(opened.storage, opened.study_id, steering) in (None, Steering.paused)
+        assert read_steering(opened.storage, opened.study_id) is steering
+        assert claim(opened.storage, opened.study_id, "w") is None
+    assert claim(other.storage, other.study_id, "w") is not None  # another study's affair
+    assert steer(opened.storage, opened.study_id, None) is Steering.stopped
+    assert steer(opened.storage, opened.study_id, None) is None
+    assert claim(opened.storage, opened.study_id, "w") is not None
+
+
+def test_what_another_tool_writes_there_steers_nobody(url: str) -> None:
+    opened = make(url)
+    for value in ("on holiday", 7, None, ["paused"]):
+        opened.storage.set_study_user_attr(opened.study_id, STEERING, value)
+        assert read_steering(opened.storage, opened.study_id) is None
+        assert claim(opened.storage, opened.study_id, "w") is not None

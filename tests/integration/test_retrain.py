@@ -75,7 +75,7 @@ def finish(folder: Path, dataset: str, name: str | None = None, **layer: Any) ->
     storage = f"sqlite:///{folder}/study.db"
     opened = create(build_spec({**base, "train": train, **layer}), storage, name or dataset).study
     options = WorkerOptions(device="cpu", threads=1, artifacts=folder / "artifacts")
-    assert work(opened, options, StopFlag()) == 2
+    assert work(opened, options, StopFlag()).trials == 2
     opened.storage.remove_session()
     opened.storage.engine.dispose()
 

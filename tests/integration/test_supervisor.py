@@ -110,7 +110,7 @@ def test_a_study_that_its_workers_give_up_is_an_error_and_they_are_not_replaced(
     finish(opened.storage, claimed, TrialState.FAIL, None, {"error": "a reason"})
     with pytest.raises(GlossTuneError, match="max_failures") as caught:
         supervise(opened, url, starter(url), ["cpu"] * 2, WorkerOptions(artifacts=tmp_path), StopFlag())
-    assert caught.value.exit_code == 1
+    assert caught.value.exit_code == 3
     assert "Starting it again" not in said()
     assert trial_counts(join(url))["waiting"] == 2
 

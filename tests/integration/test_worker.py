@@ -36,7 +36,7 @@ pytestmark = [pytest.mark.timeout(60), pytest.mark.prepared]
 def run_worker(
     opened: OpenStudy, stop: StopFlag | None = None, make: type[Rehearsal] = Rehearsal, **options: Any
 ) -> int:
-    return work(opened, WorkerOptions(**options), stop or StopFlag(), runs=RehearsalRuns(opened, make))
+    return work(opened, WorkerOptions(**options), stop or StopFlag(), runs=RehearsalRuns(opened, make)).trials
 
 
 def scripted(script: Callable[[int], Exception | None]) -> type[Rehearsal]:
@@ -130,7 +130,7 @@ def test_a_signal_between_two_trials_claims_none(url: str) -> None:
     def strike() -> None:
         stop.set(15)
 
-    assert work(opened, WorkerOptions(), stop, strike) == 1
+    assert work(opened, WorkerOptions(), stop, strike).trials == 1
     assert counts(opened.storage, opened.study_id)[TrialState.WAITING] == 2
 
 

@@ -14,7 +14,7 @@ from gloss_tune.cli.live import budget_bar, frame, sparkline
 
 NOW: dict[str, Any] = {
     "study": "mr", "dataset": "mr", "model": "all-MiniLM-L6-v2", "loss": "gloss", "metric": "val_macro_f1",
-    "rehearsal": False, "state": "running", "stopped": None, "seconds_to_go": 840.0,
+    "rehearsal": False, "state": "running", "stopped": None, "steering": None, "seconds_to_go": 840.0,
     "trials": {"budget": 30, "complete": 9, "pruned": 3, "failed": 0, "running": 2, "waiting": 16},
     "best": {"number": 4, "value": 0.80951, "params": {"mask_ratio": 0.7358, "temperature": 0.0719}},
     "workers": [
@@ -78,7 +78,12 @@ def test_no_line_is_wider_than_the_terminal(width: int) -> None:
 
 
 def test_before_the_first_result_it_says_so() -> None:
-    text = "\n".join(drawn(80, best=None, seconds_to_go=None, workers=[], stopped="10 failures in a row"))
+    text = "\n".join(
+        drawn(
+            80, steering="paused", best=None, seconds_to_go=None, workers=[], stopped="10 failures in a row"
+        )
+    )
     assert "no trial is complete yet" in text
     assert "to go" not in text
     assert "stopped: 10 failures in a row" in text
+    assert "paused: no trial is begun" in text
