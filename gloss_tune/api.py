@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import contextlib
 import html
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gloss_tune.errors import InputError
 from gloss_tune.logging import configure, logger
-from gloss_tune.signals import StopFlag, stop_on_signal
+from gloss_tune.signals import stop_on_signal
 from gloss_tune.study.study import OpenStudy
 from gloss_tune.study.study import open_study as _open
 
@@ -117,6 +116,9 @@ def list_studies(storage: str = DEFAULT_STORAGE, *, artifacts: str | Path | None
     return frame
 
 
+_WORKER_OPTIONS = {"max_trials", "timeout", "threads", "grace", "track", "leave_when_empty", "until"}
+
+
 class Study:
     """A study on its storage. Made by :func:`create_study` and :func:`open_study`."""
 
@@ -165,7 +167,7 @@ class Study:
             options: as :func:`gloss_tune.workers.options.worker_options` takes them (``max_trials``, ``timeout`` …).
 
         Raises:
-            WorkLeftError: it was stopped before the end.
+            WorkLeftError: it was interrupted; a StudyStoppedError if somebody stopped the study.
         """
         from gloss_tune.launch.group import choose_workers, finish_study
 
@@ -173,8 +175,26 @@ class Study:
         group = choose_workers(
             device, given, workers_per_device, rehearsal=self._opened.spec.rehearse, threads=threads
         )
-        with _talking(verbose), _stoppable() as stop:
+        with _talking(verbose), stop_on_signal() as stop:
             finish_study(self._opened, self._storage, self._options(threads=threads, **options), group, stop)
+        return self
+
+    def pause(self) -> Study:
+        """Let its workers, wherever they run, finish their epoch, give their trials back, and wait."""
+        return self._steer("paused")
+
+    def stop(self) -> Study:
+        """Let its workers, wherever they run, finish their epoch, give their trials back, and leave."""
+        return self._steer("stopped")
+
+    def resume(self) -> Study:
+        """Undo :meth:`pause` and :meth:`stop`."""
+        return self._steer(None)
+
+    def _steer(self, steering: str | None) -> Study:
+        from gloss_tune.queue.steering import Steering, steer
+
+        steer(self._opened.storage, self._opened.study_id, Steering(steering) if steering else None)
         return self
 
     def extend(self, trials: int, *, token: str | None = None) -> Study:
@@ -252,7 +272,7 @@ class Study:
         from gloss_tune.retrain.retrain import RetrainOptions, retrain
 
         known = {"data_dir": self._data_dir, **options}
-        with _talking(verbose), _stoppable() as stop:
+        with _talking(verbose), stop_on_signal() as stop:
             retrain(self._opened, RetrainOptions(Path(output), trial=trial, seeds=seeds, **known), stop)
         return load_classifier(output)
 
@@ -292,20 +312,16 @@ class Study:
     def _options(self, **options: Any) -> Any:
         from gloss_tune.workers.options import worker_options
 
-        unknown = sorted(options.keys() - _worker_names())
+        unknown = sorted(options.keys() - _WORKER_OPTIONS)
         if unknown:
             raise InputError(
-                f"run takes {', '.join(sorted(_worker_names()))}; got {', '.join(unknown)}; leave that out"
+                f"run takes {', '.join(sorted(_WORKER_OPTIONS))}; got {', '.join(unknown)}; leave that out"
             )
         return worker_options(self._storage, self._artifacts, data_dir=self._data_dir, **options)
 
     def _again(self) -> Study:
         self._opened = _open(self._storage, self.name)
         return self
-
-
-def _worker_names() -> set[str]:
-    return {"max_trials", "timeout", "threads", "grace", "track"}
 
 
 def _range(given: Any) -> Any:
@@ -332,13 +348,3 @@ def _talking(verbose: bool) -> Iterator[None]:
     finally:
         logger.handlers[:], logger.propagate = before[0], before[2]
         logger.setLevel(before[1])
-
-
-@contextlib.contextmanager
-def _stoppable() -> Iterator[StopFlag]:
-    """Stopped by signals where they can be heard, which is in the main thread alone."""
-    if threading.current_thread() is not threading.main_thread():
-        yield StopFlag()
-        return
-    with stop_on_signal() as stop:
-        yield stop

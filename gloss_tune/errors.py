@@ -16,7 +16,7 @@
     ├── MachineError                  this machine cannot go on; its trial waits again, the worker leaves
     │   ├── DeviceLostError           the device computes nothing more for this process
     │   └── DeviceFullError           others leave too little of the device's memory to begin
-    ├── Interrupted                   a signal asks a run to stop; its trial waits again
+    ├── Interrupted                   a run is asked to stop; its trial waits again
     ├── LeaseLostError                a trial belongs to another worker by now
     ├── StorageLostError              exit code 69: the storage stayed away for longer than anyone waits
     ├── StudyStoppedError             exit code 3: too many trials of a study have failed, or a person has stopped it
@@ -141,7 +141,7 @@ class DeviceFullError(MachineError):
 
 
 class Interrupted(GlossTuneError):
-    """A signal asked a run to stop; its trial has not ended."""
+    """A signal, a person or the clock asked a run to stop; its trial has not ended."""
 
 
 class LeaseLostError(GlossTuneError):

@@ -81,6 +81,8 @@ class StopFlag:
 def stop_on_signal(*, last: bool = False, one_notice: float = 0.1) -> Iterator[StopFlag]:
     """Set the flag on SIGTERM, SIGINT, SIGHUP and SIGUSR1. Handlers are restored at the end.
 
+    Outside of the main thread no signal is received, and nothing sets the flag.
+
     A thread sets it: Python's own handlers do not run while the main thread waits inside a library, such as SQLite for
     a lock.
 
@@ -89,6 +91,9 @@ def stop_on_signal(*, last: bool = False, one_notice: float = 0.1) -> Iterator[S
         one_notice: seconds in which the same signal again is no second one: ``timeout`` sends its own twice.
     """
     flag = StopFlag(served=False)
+    if threading.current_thread() is not threading.main_thread():
+        yield flag
+        return
     before = {}
     reader, writer = socket.socketpair()  # unlike a pipe, it serves on Windows too
     writer.setblocking(False)

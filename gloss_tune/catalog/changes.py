@@ -11,6 +11,7 @@ from gloss_tune.catalog.listing import confirmation_in
 from gloss_tune.errors import InputError
 from gloss_tune.logging import logger
 from gloss_tune.queue.heartbeats import live_workers
+from gloss_tune.queue.steering import STEERING
 from gloss_tune.storage import schema
 from gloss_tune.storage.shared_storage import SharedStorage
 from gloss_tune.storage.study_rows import attached_files, copy_rows, delete_rows, name_is_taken, rename_rows
@@ -31,8 +32,8 @@ from gloss_tune.wording import count, size
 from gloss_tune.workers.artifacts.removal import left_files, remove_files, study_files
 
 _SUFFIX = ".confirm"
-#: Beginnings of attributes that are the original's alone: who works on it, and its attachments and notes.
-_NOT_COPIED = ("gloss_tune:at_work:", schema.ATTACHMENT, "dashboard:")
+#: Beginnings of attributes that are the original's alone: who works on it and how, its attachments and notes.
+_NOT_COPIED = ("gloss_tune:at_work:", STEERING, schema.ATTACHMENT, "dashboard:")
 
 
 @dataclass(frozen=True)

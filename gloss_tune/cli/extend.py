@@ -34,7 +34,7 @@ def extend(
     """
     from gloss_tune.study.extend import budget_text
     from gloss_tune.study.extend import extend as extend_study
-    from gloss_tune.study.status import stop_reason
+    from gloss_tune.study.status import why_none_begins
     from gloss_tune.study.study import open_study
 
     opened = open_study(storage, study)
@@ -52,7 +52,7 @@ def extend(
         )
         return
     emit(budget_text(extended, opened.name))
-    stopped = stop_reason(opened)
-    if stopped is not None:
-        sys.stderr.write(f"But the study is stopped: {stopped}.\n")
+    hindered = why_none_begins(opened)
+    if hindered is not None:
+        sys.stderr.write(f"But no trial begins: {hindered}.\n")
     sys.stderr.write("Next: 'gloss-tune launch', or 'gloss-tune worker', unless workers are running.\n")

@@ -10,7 +10,7 @@ from gloss_tune.doctor.storage import Place
 from gloss_tune.queue.heartbeats import WorkerEntry, gone_workers, live_workers
 from gloss_tune.queue.recovery import silent_trials
 from gloss_tune.storage.connect import open_storage
-from gloss_tune.study.status import finished_of, trial_counts
+from gloss_tune.study.status import finished_of, trial_counts, why_none_begins
 from gloss_tune.study.study import OpenStudy, all_studies, open_study
 from gloss_tune.study.versions import current_versions
 from gloss_tune.wording import count, size
@@ -40,7 +40,11 @@ def check_study(url: str, name: str | None, holds_ours: bool) -> Finding[OpenStu
     trials = trial_counts(opened)
     what = f"{opened.spec.loss} on {opened.dataset['name']}{' (rehearsal)' if opened.spec.rehearse else ''}"
     done = f"{finished_of(trials)} of {trials['budget']} trials finished, {trials['running']} running"
-    return Finding(f"{opened.name}: {what}; {done}", value=opened)
+    found = f"{opened.name}: {what}; {done}"
+    hindered = why_none_begins(opened) if trials["waiting"] else None
+    if hindered is None:
+        return Finding(found, value=opened)
+    return Finding(f"{found}; no trial begins", "warning", hindered, opened)
 
 
 def check_versions(opened: OpenStudy) -> Finding[None]:

@@ -312,8 +312,9 @@ class _Group:
         if now is not None and not done and self._watch.steering is Steering.stopped:
             logger.info("%s", _stopped(self._opened, now))
             return ExitCode.DONE
-        left = ExitCode.WORK_LEFT if self._asked_to_leave else ExitCode.DONE
-        return ExitCode.DONE if done else self._code_of_others or left
+        if done or (now is not None and self._options.leave_when_empty and not now["waiting"]):
+            return ExitCode.DONE
+        return self._code_of_others or (ExitCode.WORK_LEFT if self._stop.asked else ExitCode.DONE)
 
     def _where(self) -> str:
         if self._opened.spec.rehearse:

@@ -42,6 +42,14 @@ def study_state(now: Mapping[str, int]) -> str:
     return "running" if now["running"] else "waiting" if now["waiting"] else "finished"
 
 
+def why_none_begins(opened: OpenStudy) -> str | None:
+    """Why no trial of a study is begun though some wait; None if nothing hinders."""
+    steering = read_steering(opened.storage, opened.study_id)
+    if steering is not None:
+        return f"the study is {steering.value}; 'gloss-tune resume --study {opened.name}' undoes it"
+    return stop_reason(opened)
+
+
 def finished_of(now: Mapping[str, int]) -> int:
     """How many trials of :func:`trial_counts` have ended, in whatever way."""
     return now["complete"] + now["pruned"] + now["failed"]

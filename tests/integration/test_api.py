@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 import gloss_tune
-from gloss_tune.errors import InputError, SpecError, StudyMismatchError
+from gloss_tune.errors import InputError, SpecError, StudyMismatchError, StudyStoppedError, WorkLeftError
 from gloss_tune.logging import logger
 from gloss_tune.study.status import status
 from tests.integration.studies import contents, join
@@ -58,6 +58,20 @@ def test_a_study_from_making_to_report(storage_url: str, tmp_path: Path) -> None
     assert listed["trials_complete"].iloc[0] == 5
     study.delete()
     assert gloss_tune.list_studies(storage_url).empty
+
+
+def test_it_is_steered_as_by_the_commands(url: str) -> None:
+    study = made(url).stop()
+    assert study.status()["steering"] == "stopped"
+    with pytest.raises(StudyStoppedError, match="resume"):
+        study.run()
+    assert gloss_tune.open_study(storage=url).pause().status()["steering"] == "paused"
+    assert study.resume().status()["steering"] is None
+    assert study.run(leave_when_empty=True, until=600).status()["state"] == "finished"
+    study.extend(1)
+    with pytest.raises(WorkLeftError) as left:
+        study.run(until=0)
+    assert left.value.exit_code == 75
 
 
 def test_it_is_the_study_that_the_command_line_makes(url: str) -> None:

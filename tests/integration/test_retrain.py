@@ -212,7 +212,10 @@ def test_the_winner_of_a_confirmation_is_trained(place: Path, tmp_path: Path) ->
     study = open_study(f"sqlite:///{place}/study.db", "doubted")
     runs = confirm(study, 2, 2).study
     assert (
-        work(runs, WorkerOptions(device="cpu", threads=1, artifacts=tmp_path / "artifacts"), StopFlag()) == 4
+        work(
+            runs, WorkerOptions(device="cpu", threads=1, artifacts=tmp_path / "artifacts"), StopFlag()
+        ).trials
+        == 4
     )
     winner = confirmed_best(study)
     assert winner is not None

@@ -65,7 +65,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, speeds: dict[str, float], hardware:
 
 
 def run_one(opened: OpenStudy) -> None:
-    assert work(opened, WorkerOptions(max_trials=1, device="cpu", threads=1), StopFlag()) == 1
+    assert work(opened, WorkerOptions(max_trials=1, device="cpu", threads=1), StopFlag()).trials == 1
 
 
 def test_the_first_comes_first_and_later_workers_follow_and_say_so(
