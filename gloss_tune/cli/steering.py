@@ -48,8 +48,12 @@ def _sentence(name: str, now: Steering | None, before: Steering | None, running:
     again = " already" if now is before else ""
     if not running and not waiting:
         return f"Study {name} is {now.value}{again}; it has no trial left to run."
-    then = "wait" if now is Steering.paused else "leave"
+    at_work = {
+        0: "No trial runs",
+        1: "One running trial ends its epoch and waits again",
+    }.get(running, f"{running} running trials end their epoch and wait again")
+    workers = "wait" if now is Steering.paused else "leave"
     return (
-        f"Study {name} is {now.value}{again}. {count(running, 'trial runs', 'trials run')} to the end of the epoch and "
-        f"then wait with {waiting} others; the workers {then}. 'gloss-tune resume --study {name}' undoes it."
+        f"Study {name} is {now.value}{again}. {at_work}, {count(waiting, 'trial')} waiting; the workers {workers}. "
+        f"'gloss-tune resume --study {name}' undoes it."
     )

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gloss_tune.catalog.changes import copy_study
 from gloss_tune.doctor.study import check_study
+from gloss_tune.finetune.config import FinetuneConfig
 from gloss_tune.finetune.rehearsal import Rehearsal
+from gloss_tune.finetune.run import FinetuneRun
 from gloss_tune.queue.steering import Steering, read_steering, steer
 from gloss_tune.signals import LEAVE, StopFlag
+from gloss_tune.spec.build import build_spec
+from gloss_tune.study.create import create
 from gloss_tune.study.status import status, why_none_begins
 from gloss_tune.study.status import trials as read_trials
 from gloss_tune.workers.options import WorkerOptions
-from gloss_tune.workers.runs import RehearsalRuns
+from gloss_tune.workers.runs import RealRuns, RehearsalRuns
 from gloss_tune.workers.worker import work
 from tests.integration.studies import join, make, trial_of
+from tests.unit.finetune.tiny import write_encoder
 
 pytestmark = [pytest.mark.timeout(60), pytest.mark.prepared]
 
@@ -78,3 +85,55 @@ def test_a_trial_is_handed_back_more_often_than_it_may_lose_its_worker(url: str,
     list(whole.epochs())
     assert whole.best is not None
     assert row["value"] == whole.best.metrics["val_macro_f1"]
+
+
+def test_a_real_trial_goes_on_to_the_last_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GLOSS_TUNE_CACHE", str(tmp_path / "cache"))
+    data = tmp_path / "words"
+    data.mkdir()
+    for split, documents in (("train", 40), ("val", 12)):
+        rows = [
+            f"{'ab'[i % 2]}{i % 6} c{i % 5} d{i % 6} e{i % 4} f{i // 6},{'ab'[i % 2]}"
+            for i in range(documents)
+        ]
+        (data / f"{split}.csv").write_text("\n".join(["text,label", *rows]) + "\n")
+    spec = build_spec(
+        {
+            "dataset": str(data), "model": str(write_encoder(tmp_path / "encoder")), "trials": 1, "max_attempts": 1,
+            "train": {"batch_size": 8, "max_length": 16, "epochs": 3, "patience": 3},
+        }
+    )  # fmt: skip
+    options = WorkerOptions(device="cpu", threads=1, artifacts=tmp_path / "artifacts")
+
+    class Asked(RealRuns):
+        """The notice comes during the first step of each attempt."""
+
+        stop: StopFlag
+
+        def run(self, config: FinetuneConfig, on_step: Callable[[], None], *rest: Any) -> FinetuneRun:
+            def then_asked() -> None:
+                on_step()
+                self.stop.set(LEAVE)
+
+            return super().run(config, then_asked, *rest)
+
+    found, codes = [], []
+    for name, runs_type, attempts in (("whole", RealRuns, 1), ("handed-back", Asked, 3)):
+        opened = create(spec, f"sqlite:///{tmp_path}/{name}.db", name).study
+        for _ in range(attempts):
+            runs, stop = runs_type(opened, options), StopFlag()
+            runs.stop = stop
+            codes.append(work(opened, options, stop, runs=runs).exit_code)
+        (row,) = read_trials(opened)
+        speeds = (
+            "train_docs_per_second",
+            "train_tokens_per_second",
+            "train_seconds",
+            "eval_seconds",
+            "peak_memory_mb",
+        )
+        metrics = {key: value for key, value in row["metrics"].items() if key not in speeds}
+        found.append((row["state"], row["value"], row["epochs"], metrics))
+        assert row["attempts"] == attempts
+    assert codes == [0, 75, 75, 0]
+    assert found[0] == found[1]
