@@ -28,16 +28,6 @@ def test_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not list((tmp_path / "gloss-tune-artifacts").glob("checkpoints/*/*"))
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(170)
-def test_for_real(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run(False, tmp_path, monkeypatch)
-    assert "['weather', 'kitchen']" in capsys.readouterr().out
-    assert (tmp_path / "tutorial-model" / "model.safetensors").is_file()
-
-
 def test_it_carries_no_output() -> None:
     cells = [cell for cell in json.loads(NOTEBOOK.read_text())["cells"] if cell["cell_type"] == "code"]
     assert len(cells) >= 8

@@ -63,7 +63,7 @@ def metadata(wheel: dict[str, str]) -> Message:
 def test_every_study_specification_is_inside(wheel: dict[str, str]) -> None:
     in_repository = {
         path.relative_to(REPOSITORY / "studies").as_posix(): path.read_text(encoding="utf-8")
-        for path in REPOSITORY.glob("studies/**/*.toml")
+        for path in REPOSITORY.glob("studies/**/*.*")
     }
     prefix = "gloss_tune/studies/"
     in_wheel = {name.removeprefix(prefix): text for name, text in wheel.items() if name.startswith(prefix)}
