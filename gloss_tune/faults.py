@@ -26,14 +26,15 @@ _LOSSES = (
     "cufft_",
     "cusolver_status",
     "cusparse_status",
-)
-_LOSSES_ELSEWHERE = (
     "rocblas_status",
     "hipblas_status",
     "ur_result_error_device_lost",
     "nvml_",
     "device lost",
 )
+
+
+_NO_LOSSES = ("invalid device ordinal",)  # a device that there is not
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -54,9 +55,9 @@ def is_device_lost(error: BaseException) -> bool:
     if is_out_of_memory(error) or not isinstance(error, RuntimeError):
         return False
     text = str(error).lower()
-    return _is_torchs(error, "AcceleratorError") or any(
-        loss in text for loss in (*_LOSSES, *_LOSSES_ELSEWHERE)
-    )
+    if any(other in text for other in _NO_LOSSES):
+        return False
+    return _is_torchs(error, "AcceleratorError") or any(loss in text for loss in _LOSSES)
 
 
 @contextmanager

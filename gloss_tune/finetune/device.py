@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from gloss_tune.errors import InputError
-from gloss_tune.faults import is_out_of_memory
+from gloss_tune.faults import is_out_of_memory, lost_device_told
 from gloss_tune.finetune.cards import freest_card, is_uuid, see_only
 
 
@@ -21,6 +21,7 @@ def pick_device(device: str, busy: Callable[[], Iterable[str]] = tuple) -> str:
 
     Raises:
         InputError: if there is no such device.
+        DeviceLostError: there is, but it does not answer.
     """
     import torch
 
@@ -32,7 +33,8 @@ def pick_device(device: str, busy: Callable[[], Iterable[str]] = tuple) -> str:
     named = see_only(device) if is_uuid(device) else device
     try:
         chosen = torch.device(named)
-        torch.empty(1, device=chosen)
+        with lost_device_told():
+            torch.empty(1, device=chosen)
     except (RuntimeError, AssertionError) as error:
         if is_out_of_memory(error):
             return str(torch.device(named))  # it is there; who loads something will tell that it is full

@@ -27,6 +27,7 @@ AcceleratorError = getattr(torch, "AcceleratorError", RuntimeError)
         (RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasGemmEx(…)`"), False, True),
         (RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR"), False, True),
         (RuntimeError("HIP error: unspecified launch failure"), False, True),
+        (AcceleratorError("CUDA error: invalid device ordinal"), False, False),
         (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False, False),
         (ValueError("CUDA error: illegal memory access"), False, False),
         (KeyError("x"), False, False),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from gloss_tune.errors import DeviceSilentError, InputError
+from gloss_tune.errors import DeviceLostError, DeviceSilentError, InputError
 from gloss_tune.finetune import cards
 from gloss_tune.finetune.cards import free_on_cards, freest_card, is_uuid, see_only
 from gloss_tune.finetune.device import pick_device
@@ -137,3 +137,20 @@ def test_an_xpu_is_found_and_apples_gpu_only_where_it_is_named(monkeypatch: pyte
     assert pick_device("auto") == "cpu"
     monkeypatch.delattr(torch, "accelerator")
     assert pick_device("auto") == "cpu"
+
+
+def test_a_dead_card_is_the_machines_trouble_and_a_missing_one_the_users(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In a group, wrong input ends all workers; a worker whose card is dead is only started again."""
+
+    def fails(*_: object, **__: object) -> torch.Tensor:
+        raise RuntimeError(said)
+
+    monkeypatch.setattr(torch, "empty", fails)
+    said = "CUDA error: CUDA-capable device(s) is/are busy or unavailable"
+    with pytest.raises(DeviceLostError, match="busy or unavailable"):
+        pick_device("cuda:0")
+    said = "CUDA error: invalid device ordinal"
+    with pytest.raises(InputError, match="'cuda:7' cannot be used"):
+        pick_device("cuda:7")
