@@ -49,6 +49,22 @@ class SpecOptions:
         str | None,
         typer.Option("--model", metavar="NAME|PATH", help="Sentence encoder: a Hub name or a local folder."),
     ] = None
+    prompt: Annotated[
+        str | None,
+        typer.Option(
+            "--prompt",
+            metavar="TEXT|NAME",
+            help="Goes before each text, here and in the models made: a text such as 'query: ', or the name of one of "
+            "the encoder's own prompts; '' for none. By default what the encoder's folder says.",
+        ),
+    ] = None
+    trust_remote_code: Annotated[
+        bool,
+        typer.Option(
+            "--trust-remote-code",
+            help="Run Python code that comes with the encoder, in every worker. Read it first.",
+        ),
+    ] = False
     loss: Annotated[
         str | None,
         typer.Option(

@@ -90,16 +90,30 @@ def files_read(folder: Path) -> list[Path]:
         raise _incomplete(missing, "weights (*.safetensors or pytorch_model.bin)")
     found = {file for path, _ in modules for file in _read_in(path)}
     found |= {folder / name for name in _FIRST_MODULE if (folder / name).is_file()}
-    if has_code(folder):
+    if has_modules_of_its_own(folder) or _code_named(folder):
         found |= {file for path in {folder, *(path for path, _ in modules)} for file in path.glob("*.py")}
     return sorted(found)
 
 
-def has_code(folder: Path) -> bool:
-    """Whether the folder brings Python code of its own that loading it would run."""
-    foreign = any(not kind.startswith("sentence_transformers.") for _, kind in _modules(folder))
-    configs = [path / "config.json" for path, _ in module_folders(folder)]
-    return foreign or any(config.is_file() and "auto_map" in _json(config) for config in configs)
+def has_modules_of_its_own(folder: Path) -> bool:
+    """Whether ``modules.json`` names classes in Python files beside it, which loading would run."""
+    return any((folder / f"{kind.split('.')[0]}.py").is_file() for _, kind in _modules(folder))
+
+
+def code_repositories(folder: Path) -> set[str]:
+    """Repositories on the Hub where configurations say that their code lies."""
+    return {name.partition("--")[0] for name in _code_named(folder) if "--" in name}
+
+
+def _code_named(folder: Path) -> set[str]:
+    """The classes that configurations of transformers name: ``file.Class``, or ``owner/repository--file.Class``."""
+    found: set[str] = set()
+    for path, _ in module_folders(folder):
+        for name in ("config.json", "tokenizer_config.json"):
+            config = _json(path / name) if (path / name).is_file() else {}
+            for value in config.get("auto_map", {}).values() if isinstance(config, dict) else ():
+                found.update(str(item) for item in (value if isinstance(value, list) else [value]) if item)
+    return found
 
 
 def module_folders(folder: Path) -> list[tuple[Path, str]]:

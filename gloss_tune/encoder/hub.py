@@ -27,6 +27,11 @@ def cached_folder(name: str, revision: str | None) -> Path | None:
     return None
 
 
+def first_line(error: Exception) -> str:
+    """Of an error's message, or its kind where it has none."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
 def downloaded_folder(name: str, revision: str | None, trust_remote_code: bool) -> Path:
     """Fetch an encoder at one commit; sentence-transformers decides which files, by loading it once.
 
@@ -39,9 +44,7 @@ def downloaded_folder(name: str, revision: str | None, trust_remote_code: bool) 
             return _fetched(candidate, revision, trust_remote_code)
         # the Hub client raises its own, the HTTP library's and the operating system's errors
         except Exception as error:
-            reasons.append(
-                f"{candidate}: {str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__}"
-            )
+            reasons.append(f"{candidate}: {first_line(error)}")
     raise EncoderError(
         f"An encoder must be a folder, in the local Hub cache, or on a Hub that can be reached, got '{name}' "
         f"({'; '.join(reasons)}); name a local folder, or use a machine that reaches the Hub"
@@ -63,6 +66,29 @@ def _fetched(name: str, revision: str | None, trust_remote_code: bool) -> Path:
     folder = Path(snapshot_download(name, revision=commit, local_files_only=True))
     files_read(folder)
     return folder
+
+
+def commit_of(name: str) -> str:
+    """The commit of a repository with code: the one in the local cache, or else the latest.
+
+    Raises:
+        EncoderError: it is not in the cache, and the Hub does not answer.
+    """
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, local_files_only=True)).name
+    except LocalEntryNotFoundError:
+        pass
+    try:
+        return str(HfApi().model_info(name, timeout=_TIMEOUT_SECONDS).sha)
+    # the Hub client raises its own, the HTTP library's and the operating system's errors
+    except Exception as error:
+        raise EncoderError(
+            f"An encoder's code must be in the local Hub cache, or on a Hub that can be reached, got '{name}' "
+            f"({first_line(error)}); use a machine that reaches the Hub"
+        ) from None
 
 
 def _names(name: str) -> list[str]:

@@ -29,17 +29,26 @@ def load_sentence_transformer(resolved: ResolvedEncoder) -> SentenceTransformer:
         from safetensors import SafetensorError
         from sentence_transformers import SentenceTransformer
 
+        # older releases of transformers know no code_revision of a tokenizer
+        code = {} if resolved.code_revision is None else {"code_revision": resolved.code_revision}
         try:
             model = SentenceTransformer(
                 str(resolved.path),
                 device="cpu",
                 local_files_only=True,
                 trust_remote_code=resolved.trust_remote_code,
+                model_kwargs=dict(code),
+                config_kwargs=dict(code),
             ).float()
         # transformers and code beside the weights object in any way; but memory may be short, too
         except Exception as error:
             if is_out_of_memory(error) or is_device_lost(error):
                 raise
+            if "trust_remote_code" in str(error) and not resolved.trust_remote_code:
+                raise EncoderError(
+                    f"An encoder's own code is run only where it is trusted, got '{resolved.name}' at {resolved.path}, "
+                    "which needs some; read it, then give --trust-remote-code, or choose another encoder"
+                ) from error
             reason = str(error).strip() if isinstance(error, SafetensorError | OSError | ValueError) else ""
             raise EncoderError(
                 f"An encoder must be loadable by sentence-transformers, got '{resolved.name}' at {resolved.path}: "

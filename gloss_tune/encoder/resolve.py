@@ -7,8 +7,14 @@ import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 
-from gloss_tune.encoder.fingerprint import files_read, fingerprint, has_code, sha256
-from gloss_tune.encoder.hub import cached_folder, downloaded_folder
+from gloss_tune.encoder.fingerprint import (
+    code_repositories,
+    files_read,
+    fingerprint,
+    has_modules_of_its_own,
+    sha256,
+)
+from gloss_tune.encoder.hub import cached_folder, commit_of, downloaded_folder
 from gloss_tune.errors import EncoderError
 
 _PACKAGED_NAMES = ("all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2")
@@ -26,7 +32,8 @@ class ResolvedEncoder:
         path: the folder with its configuration and weights.
         fingerprint: hash of what loading reads; equal on every machine that has the same encoder.
         revision: the Hub's commit that the files are of; None for a folder and for the package.
-        trust_remote_code: whether code that lies beside the weights may be run.
+        trust_remote_code: whether code that comes with the weights may be run.
+        code_revision: the Hub's commit of that code, where it lies in a repository of its own.
         prompt: what goes before each text: a text, or the name of one of the folder's prompts; None for the folder's
             own choice, ``""`` for none.
     """
@@ -36,6 +43,7 @@ class ResolvedEncoder:
     fingerprint: str
     revision: str | None = None
     trust_remote_code: bool = False
+    code_revision: str | None = None
     prompt: str | None = None
 
 
@@ -44,6 +52,7 @@ def resolve_encoder(
     *,
     revision: str | None = None,
     trust_remote_code: bool = False,
+    code_revision: str | None = None,
     prompt: str | None = None,
 ) -> ResolvedEncoder:
     """Find an encoder's files: a local folder, the packaged MiniLM, the local Hub cache, then the Hub itself.
@@ -55,7 +64,9 @@ def resolve_encoder(
         name: a folder, or a name on the Hugging Face Hub; without an organisation, ``sentence-transformers/``
             is tried first.
         revision: the Hub's commit, branch or tag; None for the one that is in the local cache, or else the latest.
-        trust_remote_code: run code that comes with the encoder. It is part of the fingerprint.
+        trust_remote_code: run code that comes with the encoder. Code in the folder is part of the fingerprint.
+        code_revision: the Hub's commit of code that lies in a repository of its own; None for the one that is in the
+            local cache, or else the latest.
         prompt: see :class:`ResolvedEncoder`.
 
     Raises:
@@ -63,7 +74,14 @@ def resolve_encoder(
             of its own that is not trusted.
     """
     found = _found(name, revision, trust_remote_code)
-    return dataclasses.replace(found, prompt=prompt)
+    others = sorted(code_repositories(found.path)) if trust_remote_code else []
+    if len(others) > 1:
+        raise EncoderError(
+            f"An encoder's code must lie in one repository, got {', '.join(others)} for '{name}'; copy it into a folder"
+        )
+    if others and code_revision is None:
+        code_revision = commit_of(others[0])
+    return dataclasses.replace(found, prompt=prompt, code_revision=code_revision if others else None)
 
 
 def _found(name: str, revision: str | None, trust_remote_code: bool) -> ResolvedEncoder:
@@ -84,12 +102,12 @@ def _found(name: str, revision: str | None, trust_remote_code: bool) -> Resolved
 
 def _resolved(name: str, path: Path, trust: bool, revision: str | None = None) -> ResolvedEncoder:
     files_read(path)  # says what is missing before anything else
-    if has_code(path) and not trust:
+    if has_modules_of_its_own(path) and not trust:
         raise EncoderError(
             f"An encoder's own code is run only where it is trusted, got '{name}' at {path}, which brings some; read "
             "it, then give --trust-remote-code, or choose another encoder"
         )
-    return ResolvedEncoder(name, path, fingerprint(path), revision, trust and has_code(path))
+    return ResolvedEncoder(name, path, fingerprint(path), revision, trust)
 
 
 def _packaged_folder() -> Path | None:

@@ -41,6 +41,8 @@ class StudySpec(BaseModel):
     max_train_docs: int | None = Field(None, ge=2, le=_LARGEST)
     max_val_docs: int | None = Field(None, ge=2, le=_LARGEST)
     model: str = Field(DEFAULT_MODEL, min_length=1)
+    prompt: str | None = None
+    trust_remote_code: bool = False
     loss: Literal["gloss", "ce", "scl", "triplet", "cosine"] = "gloss"
     mode: Literal["integrated", "standalone"] = "integrated"
     metric: Literal[

@@ -24,23 +24,36 @@ def study_encoder(spec: StudySpec, known: Mapping[str, Any] | None = None) -> Re
     Raises:
         EncoderError: it is not to be found, or not whole.
     """
-    return resolve_encoder(spec.model, revision=(known or {}).get("revision"))
+    known = known or {}
+    return resolve_encoder(
+        spec.model,
+        revision=known.get("revision"),
+        trust_remote_code=spec.trust_remote_code,
+        code_revision=known.get("code_revision"),
+        prompt=spec.prompt,
+    )
 
 
 def describe_encoder(encoder: ResolvedEncoder) -> dict[str, Any]:
     """What a study remembers of its encoder."""
-    described = {"name": encoder.name, "fingerprint": encoder.fingerprint}
-    return described if encoder.revision is None else {**described, "revision": encoder.revision}
+    commits = {"revision": encoder.revision, "code_revision": encoder.code_revision}
+    return {
+        "name": encoder.name,
+        "fingerprint": encoder.fingerprint,
+        **{name: commit for name, commit in commits.items() if commit is not None},
+    }
 
 
 def encoder_like(known: Mapping[str, Any], encoder: ResolvedEncoder) -> dict[str, Any]:
     """The encoder described as a study describes its own, which an earlier release may have made.
 
-    Where the weights and all else are the same, the Hub's commit does not matter.
+    Where all files are the same, the Hub's commit of them does not matter.
     """
+    found = describe_encoder(encoder)
+    found.pop("revision", None)
     fingerprint = fingerprint_like(known.get("fingerprint"), encoder.path, encoder.fingerprint)
     revision = {"revision": known["revision"]} if "revision" in known else {}
-    return {"name": encoder.name, "fingerprint": fingerprint, **revision}
+    return {**found, "fingerprint": fingerprint, **revision}
 
 
 def try_encoder(spec: StudySpec, encoder: ResolvedEncoder, dataset: TextDataset) -> EncoderCheck:
