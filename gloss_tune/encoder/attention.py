@@ -79,25 +79,29 @@ def attention_forward(
         raise ValueError(f"Packed attention is plain and in both directions, got {wishes or 'a mask'}")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     window = None if sliding_window is None or sliding_window >= layout.longest else sliding_window - 1
-    compute = _in_runs if query.device.type == "cpu" else kernels.attend
+    compute = attend_in_runs if query.device.type == "cpu" else kernels.attend
     return compute(query, key, value, layout, scale, dropout, window), None
 
 
-def _in_runs(
+def attend_in_runs(
     query: Tensor,
     key: Tensor,
     value: Tensor,
     layout: Layout,
     scale: float,
     dropout: float,
-    window: int | None,
+    window: int | None = None,
+    bias: Tensor | None = None,
 ) -> Tensor:
-    """Run by run, each small enough for the caches; with its own gradient, which pads and cuts without sums."""
+    """Run by run, each small enough for the caches; with its own gradient, which pads and cuts without sums.
+
+    ``bias`` (2 L - 1, H), of each distance from query to key, is added to the scores; L is the longest document.
+    """
     runs = layout.runs(lanes(query.dtype))
     # rotary positions leave queries and keys in float32 beside values in autocast's precision
     half = (kernels.cast_as_autocast(tensor) for tensor in (query, key, value))
     tokens = (tensor.squeeze(0).transpose(0, 1) for tensor in half)  # (T, H, d)
-    output: Tensor = _RunAttention.apply(*tokens, runs, scale, dropout, window)  # type: ignore[no-untyped-call]
+    output: Tensor = _RunAttention.apply(*tokens, bias, runs, scale, dropout, window)  # type: ignore[no-untyped-call]
     return output.unsqueeze(0)
 
 
@@ -110,6 +114,7 @@ class _RunAttention(torch.autograd.Function):
         query: Tensor,
         key: Tensor,
         value: Tensor,
+        bias: Tensor | None,
         runs: list[Run],
         scale: float,
         dropout: float,
@@ -121,7 +126,7 @@ class _RunAttention(torch.autograd.Function):
         with torch.autocast("cpu", enabled=False):
             for run in runs:
                 q, k, v = _rectangles(query, key, value, run)
-                weights = _weights(q, k, run, scale, window)
+                weights = _weights(q, k, run, scale, window, bias)
                 kept = None
                 dropped = weights
                 if dropout > 0.0:
@@ -129,14 +134,15 @@ class _RunAttention(torch.autograd.Function):
                     dropped = kept.to(weights.dtype).mul_(weights).mul_(keep_scale)
                 put_back(torch.bmm(dropped, v), run, output)
                 saved.extend((weights, kept))
-        ctx.save_for_backward(query, key, value, *saved)
+        ctx.save_for_backward(query, key, value, bias, *saved)
         ctx.runs, ctx.scale, ctx.keep_scale = runs, scale, keep_scale
         return output
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        query, key, value, *saved = ctx.saved_tensors
+        query, key, value, bias, *saved = ctx.saved_tensors
         gradients = tuple(torch.empty(tensor.shape, dtype=tensor.dtype) for tensor in (query, key, value))
+        of_bias = None if bias is None else torch.zeros_like(bias)
         with torch.autocast("cpu", enabled=False):
             for run, weights, kept in zip(ctx.runs, saved[::2], saved[1::2], strict=True):
                 q, k, v = _rectangles(query, key, value, run)
@@ -148,14 +154,17 @@ class _RunAttention(torch.autograd.Function):
                     dropped = keep * weights
                     of_weights.mul_(keep)
                 of_value = torch.bmm(dropped.transpose(1, 2), of_output)
-                of_scores = torch._softmax_backward_data(of_weights, weights, -1, weights.dtype).mul_(
-                    ctx.scale
-                )
+                of_scores = torch._softmax_backward_data(of_weights, weights, -1, weights.dtype)
+                if of_bias is not None:
+                    by_head = of_scores.view(run.documents, -1, run.queries, run.keys).sum(0)  # (H, L, K)
+                    rows = by_head.permute(1, 2, 0).flatten(0, 1).to(of_bias.dtype)
+                    of_bias.index_add_(0, _distances(run, of_bias).flatten(), rows)
+                of_scores.mul_(ctx.scale)
                 of_query = torch.bmm(of_scores, k)
                 of_key = torch.bmm(of_scores.transpose(1, 2), q)
                 for whole, part in zip(gradients, (of_query, of_key, of_value), strict=True):
                     put_back(part, run, whole)
-        return *gradients, None, None, None, None
+        return *gradients, of_bias, None, None, None, None
 
 
 def _rectangles(query: Tensor, key: Tensor, value: Tensor, run: Run) -> tuple[Tensor, Tensor, Tensor]:
@@ -167,9 +176,20 @@ def _rectangles(query: Tensor, key: Tensor, value: Tensor, run: Run) -> tuple[Te
     )
 
 
-def _weights(query: Tensor, key: Tensor, run: Run, scale: float, window: int | None) -> Tensor:
+def _distances(run: Run, bias: Tensor) -> Tensor:
+    """int64 (L, K): which row of a bias belongs to each query and key; beyond the last, that of a masked key."""
+    reach = len(bias) // 2
+    return (torch.arange(run.keys) - torch.arange(run.queries)[:, None] + reach).clamp_(0, len(bias) - 1)
+
+
+def _weights(
+    query: Tensor, key: Tensor, run: Run, scale: float, window: int | None, bias: Tensor | None
+) -> Tensor:
     """Attention's weights (b · H, L, K); those on padding are 0, and those further away than a window."""
     scores = torch.bmm(query, key.transpose(1, 2)).mul_(scale)
+    if bias is not None:
+        by_head = bias[_distances(run, bias)].permute(2, 0, 1)  # (H, L, K)
+        scores.view(run.documents, -1, run.queries, run.keys).add_(by_head)
     if window is not None and window < run.queries - 1:
         far = (torch.arange(run.queries)[:, None] - torch.arange(run.keys)).abs() > window
         # not -inf: a row of padding may see nothing else, and its NaN would reach the keys' gradients

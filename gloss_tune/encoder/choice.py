@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 
 from gloss_tune.encoder import attention
 from gloss_tune.encoder.layout import Layout
+from gloss_tune.encoder.mpnet import pack_mpnet
 from gloss_tune.encoder.passes import (
     EqualLengthPass,
     PackedPass,
@@ -148,6 +149,7 @@ def _packed(
 ) -> Iterator[PackedPass | str]:
     """Passes without padding, one for each way of counting positions; or why there is none."""
     try:
+        pack_mpnet(transformer)
         transformer.set_attn_implementation(attention.NAME)
     except _OBJECTIONS as error:
         yield _said(error)

@@ -54,7 +54,7 @@ FAMILIES = {
     "distilbert": Family("DistilBert", {"vocab_size": VOCAB, "dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 48,
                                         "max_position_embeddings": 66, "pad_token_id": 0}, PACKED, plain=True),
     "albert": Family("Albert", {"embedding_size": 16}, PACKED),
-    "mpnet": Family("MPNet", {"pad_token_id": 1}),
+    "mpnet": Family("MPNet", {"pad_token_id": 1}, PACKED),
     "modernbert": Family("ModernBert", {**_SPECIAL, "global_attn_every_n_layers": 2, "local_attention": 8}, PACKED),
     "deberta": Family("Deberta", {"relative_attention": True, "pos_att_type": ["c2p", "p2c"],
                                    "max_relative_positions": 8}),

@@ -31,12 +31,12 @@ PACKING = {
     "Roberta": {},
     "Electra": {"embedding_size": 32},
     "DistilBert": DISTILBERT,
+    "MPNet": {"pad_token_id": 1},  # a bias for each distance
     # every second layer sees four tokens to each side
     "ModernBert": {**SPECIAL, "global_attn_every_n_layers": 2, "local_attention": 8},
 }
 PADDING = {
-    "MPNet": {},  # a bias of its own
-    "DebertaV2": {},  # likewise
+    "DebertaV2": {},  # a bias of its own
 }
 LENGTHS = np.array([12, 11, 7, 3, 3])
 
