@@ -274,7 +274,7 @@ class Study:
         known = {"data_dir": self._data_dir, **options}
         with _talking(verbose), stop_on_signal() as stop:
             retrain(self._opened, RetrainOptions(Path(output), trial=trial, seeds=seeds, **known), stop)
-        return load_classifier(output)
+        return load_classifier(output, trust_remote_code=self._opened.spec.trust_remote_code)
 
     def report(self, output: str | Path, *, publish: bool = False, **options: Any) -> Path:
         """Write the study as something to read; returns the HTML page."""

@@ -93,6 +93,9 @@ def predict(
         Path | None, typer.Option("--output", metavar="FILE", help="Write to this file instead of stdout.")
     ] = None,
     device: Device = "auto",
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Run Python code that came with the model's encoder.")
+    ] = False,
     threads: Annotated[
         int | None,
         typer.Option(
@@ -132,7 +135,7 @@ def predict(
         CoreShare(chosen, threads).share_cores()
         from gloss_tune.finetune.classifier import load_classifier
 
-        classifier = load_classifier(model, chosen)
+        classifier = load_classifier(model, chosen, trust_remote_code=trust_remote_code)
         target: TextIO = sys.stdout if output is None else stack.enter_context(whole_text(output))
         _write(classifier, records, target, format, kept, expected)
 

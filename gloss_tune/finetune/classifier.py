@@ -98,7 +98,9 @@ class Classifier:
         return embeddings[place], logits[place]
 
 
-def load_classifier(folder: str | Path, device: str = "auto") -> Classifier:
+def load_classifier(
+    folder: str | Path, device: str = "auto", *, trust_remote_code: bool = False
+) -> Classifier:
     """Load what ``gloss-tune retrain`` wrote, or a model that a study kept.
 
     A model that was measured in bfloat16 computes in float32 where another kind of device would only emulate it.
@@ -106,15 +108,18 @@ def load_classifier(folder: str | Path, device: str = "auto") -> Classifier:
     Args:
         folder: the model's.
         device: ``auto``, ``cpu``, ``cuda:0`` ….
+        trust_remote_code: run code that came with the encoder it was made of, and now lies in the folder.
 
     Raises:
-        InputError: the folder is no such model, or there is no such device.
+        InputError: the folder is no such model, needs code that is not trusted, or there is no such device.
     """
     folder = Path(folder).expanduser()
     description = read_description(folder)
     chosen = torch.device(pick_device(device))
     encoder = Encoder.load(
-        resolve_encoder(str(folder.absolute())), device=str(chosen), max_length=description.max_length
+        resolve_encoder(str(folder.absolute()), trust_remote_code=trust_remote_code),
+        device=str(chosen),
+        max_length=description.max_length,
     )
     return Classifier(
         encoder,

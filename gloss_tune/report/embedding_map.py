@@ -70,7 +70,7 @@ def embed_before_and_after(
     check_same_inputs(opened, dataset, encoder)
     chosen = pick_device(device)
     CoreShare(chosen, None).share_cores()
-    classifier = load_classifier(model, chosen)
+    classifier = load_classifier(model, chosen, trust_remote_code=encoder.trust_remote_code)
     if classifier.classes != tuple(dataset.classes):
         raise InputError(
             f"{model} classifies into {', '.join(classifier.classes)[:80]}, the study's data set has "

@@ -127,7 +127,9 @@ def _write(output: Path, training: FinalTraining, description: dict[str, Any]) -
             classes: dict[str, Any] = {"per_class": None, "confusion_matrix": None}
             if training.dataset.test is not None:
                 logger.info("Measuring on %s.", count(len(training.dataset.test), "test document"))
-                test, classes = training.measure(load_classifier(folder, training.device))
+                test, classes = training.measure(
+                    load_classifier(folder, training.device, trust_remote_code=training.trusts_code)
+                )
                 best = training.best
                 training.results[best] = dataclasses.replace(training.results[best], test=test)
             description = {**description, **_results(training), **classes}

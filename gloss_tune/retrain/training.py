@@ -49,6 +49,7 @@ class FinalTraining:
         self.dataset = dataset
         self.device = device
         self.check = check
+        self.trusts_code = encoder.trust_remote_code
         self.results: list[SeedResult] = []
         self.best = 0  # its place in the results
         self._config = config
