@@ -78,12 +78,18 @@ class Preprocessor:
             max_length: tokens of a text at most, special ones and the prompt included; static tables take all.
         """
         with self._cut_at(max_length):
-            features = self._features(list(texts))
+            return self._rows(list(texts))
+
+    def _rows(self, texts: list[str]) -> list[NDArray[np.int32]]:
+        features = self._features(texts)
         ids = features["input_ids"].numpy().astype(np.int32)
         if self.flat:
             return np.split(ids, features["offsets"].numpy()[1:])
-        mask = features["attention_mask"].numpy().astype(bool)
-        return [row[kept] for row, kept in zip(ids, mask, strict=True)]
+        if "attention_mask" in features:
+            mask = features["attention_mask"].numpy().astype(bool)
+            return [row[kept] for row, kept in zip(ids, mask, strict=True)]
+        # a batch would not say which of its tokens are padding
+        return [ids[0]] if len(texts) == 1 else [self._rows([text])[0] for text in texts]
 
     def _features(self, texts: list[str]) -> dict[str, Any]:
         model: Any = self._model

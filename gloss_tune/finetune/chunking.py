@@ -89,7 +89,7 @@ def padded_chunks(lengths: NDArray[np.int64], max_tokens: int) -> list[slice]:
     """
     runs, start = [], 0
     while start < len(lengths):
-        size = max(1, max_tokens // int(lengths[start]))
+        size = max(1, max_tokens // max(1, int(lengths[start])))  # a text of unknown words may have no token
         runs.append(slice(start, min(start + size, len(lengths))))
         start += size
     return runs

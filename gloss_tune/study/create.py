@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gloss_tune.data import DATASETS, TextDataset, subsample
-from gloss_tune.errors import DataError, SpecError, StudyMismatchError
+from gloss_tune.errors import DataError, SpecError, StorageError, StudyMismatchError
 from gloss_tune.logging import logger
 from gloss_tune.metrics import missing_classes
 from gloss_tune.queue.budget import create_study
@@ -64,15 +64,14 @@ def create(spec: StudySpec, url: str, name: str | None = None, *, data_dir: Path
         {"name": spec.model, "fingerprint": None} if encoder is None else describe_encoder(encoder)
     )
     attributes = to_attributes(spec, described, described_encoder)
-    storage = open_storage(url, create=True)
-    if name not in {s.study_name for s in storage.get_all_studies()}:
+    is_new = not _is_there(url, name)
+    if is_new:  # all that may be refused comes before the storage is made
         if encoder is not None and dataset is not None:
             logger.info("Encoder %s: %s.", encoder.name, try_encoder(spec, encoder, dataset))
         queued = first_params(spec, dataset)
+        storage = open_storage(url, create=True)
         is_new = create_study(storage, name, attributes, spec.trials, queued, spec.metric)
-    else:
-        is_new = False
-    storage.engine.dispose()
+        storage.engine.dispose()
     opened = open_study(url, name)
     if not is_new:
         if encoder is not None:
@@ -80,6 +79,19 @@ def create(spec: StudySpec, url: str, name: str | None = None, *, data_dir: Path
         spec, described = _as_it_was_made(opened, asked, spec, described, data_dir)
         _check_same(opened, spec, described, described_encoder)
     return Created(opened, is_new)
+
+
+def _is_there(url: str, name: str) -> bool:
+    """Whether the storage has a study of this name; False, too, where there is no storage yet, or none to be read."""
+    try:
+        storage = open_storage(url, read_only=True)
+    except StorageError:
+        return False
+    try:
+        return name in {study.study_name for study in storage.get_all_studies()}
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
 
 
 def resolve_data(
