@@ -33,7 +33,10 @@ class OwnModel(BertModel):
     config_class = OwnConfig
 """
 POOLING = """
-from sentence_transformers.models import Pooling
+try:
+    from sentence_transformers.sentence_transformer.modules import Pooling
+except ImportError:  # before sentence-transformers 6
+    from sentence_transformers.models import Pooling
 
 
 class OwnPooling(Pooling):
