@@ -46,8 +46,6 @@ def choose(precision: str, encoder: Encoder) -> Choice:
         return Choice("float32", "this encoder computes in nothing less")
     if precision != "auto":
         return Choice(precision, "as was asked for")
-    if not encoder.choice.bfloat16:
-        return Choice("float32", "the encoder computes in nothing else")
     if device.type == "cpu":
         return fastest(product_speeds(encoder))
     native = native_bfloat16(device)
