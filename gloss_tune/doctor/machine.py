@@ -18,8 +18,8 @@ from gloss_tune.filesystem import LITTLE_SPACE, filesystem_kind, free_space, why
 from gloss_tune.finetune.device import pick_device
 from gloss_tune.idle import IdleCores
 from gloss_tune.queue.heartbeats import WorkerEntry
-from gloss_tune.study.encoder import encoder_like, study_encoder, try_encoder
-from gloss_tune.study.inputs import describe, differences, study_dataset
+from gloss_tune.study.encoder import study_encoder, try_encoder
+from gloss_tune.study.inputs import check_same_inputs, study_dataset
 from gloss_tune.study.study import OpenStudy
 from gloss_tune.wording import count, duration, size
 from gloss_tune.workers.artifacts.store import has_left_marker
@@ -46,8 +46,7 @@ class LoadedEncoder:
 def check_data(opened: OpenStudy, data_dir: Path | None) -> Finding[TextDataset]:
     """Whether the study's data set is here; nothing is downloaded."""
     dataset = study_dataset(opened.spec, data_dir, download=False, made_with=opened.dataset)
-    if others := differences(dict(opened.dataset), describe(dataset), "dataset."):
-        return Finding("; ".join(others), "failed", "give this machine the study's own data (--data-dir)")
+    check_same_inputs(opened, dataset)
     return Finding(
         f"{dataset.name} from {dataset.source}: {len(dataset.train):,} documents to train, {len(dataset.val):,} to "
         f"validate, {len(dataset.classes)} classes; fingerprint {dataset.fingerprint}, the study's",
@@ -70,9 +69,7 @@ def check_tokens(dataset: TextDataset) -> Finding[None]:
 def check_encoder(opened: OpenStudy, dataset: TextDataset | None) -> Finding[LoadedEncoder]:
     """Whether the study's encoder is here, loads, and embeds the study's texts, if they are, as its folder says."""
     resolved = study_encoder(opened.spec, opened.encoder)
-    here = encoder_like(opened.encoder, resolved)
-    if others := differences(dict(opened.encoder), here, "encoder."):
-        return Finding("; ".join(others), "failed", "give this machine the study's own encoder")
+    check_same_inputs(opened, encoder=resolved)
     start = time.perf_counter()
     # on the CPU: an encoder that loads is one thing, a device that works another
     if dataset is None:

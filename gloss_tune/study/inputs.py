@@ -18,19 +18,20 @@ if TYPE_CHECKING:
     from gloss_tune.data import TextDataset
 
 
-def check_same_inputs(opened: OpenStudy, dataset: TextDataset, encoder: ResolvedEncoder) -> None:
-    """Refuse what the study was not made with.
+def check_same_inputs(
+    opened: OpenStudy, dataset: TextDataset | None = None, encoder: ResolvedEncoder | None = None
+) -> None:
+    """Refuse what the study was not made with; what is not given is not compared.
 
     Raises:
         StudyMismatchError: data set or encoder differ, with each field that does.
     """
-    found = [
-        *differences(dict(opened.dataset), describe(dataset), "dataset."),
-        *differences(dict(opened.encoder), encoder_like(opened.encoder, encoder), "encoder."),
-    ]
+    found = [] if dataset is None else differences(dict(opened.dataset), describe(dataset), "dataset.")
+    if encoder is not None:
+        found += differences(dict(opened.encoder), encoder_like(opened.encoder, encoder), "encoder.")
     if found:
         raise StudyMismatchError(
-            opened.name, found, "Give this worker the study's own data (--data-dir) and encoder."
+            opened.name, found, "Give this machine the study's own data (--data-dir) and encoder."
         )
 
 
