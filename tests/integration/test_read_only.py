@@ -46,7 +46,7 @@ def archive(tmp_path: Path) -> Iterator[Path]:
     work(opened, WorkerOptions(artifacts=tmp_path), StopFlag())
     opened.storage.remove_session()
     opened.storage.engine.dispose()
-    (folder / "study.db.lock").unlink()
+    (folder / "study.db.lock").unlink(missing_ok=True)
     yield protected(folder)
     folder.chmod(0o755)
 
