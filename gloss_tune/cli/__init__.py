@@ -50,14 +50,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (
-    *(create, extend, enqueue, worker, launch, run, pause, resume, stop, status, trials),
-    *(confirm, export, retrain, predict),
-    *(compare, paper, report, dashboard, demo, reap, doctor),
-):
-    app.command()(command)
-app.add_typer(studies, name="studies")
-app.add_typer(datasets, name="datasets")
+_STUDY, _WORKERS, _RESULTS, _MODEL, _MACHINE = "Study", "Workers", "Results", "Model", "Machine"
+_COMMANDS = {
+    _STUDY: (run, demo, create, extend, enqueue, pause, resume, stop, status, trials),
+    _WORKERS: (worker, launch, reap),
+    _RESULTS: (export, confirm, compare, report, dashboard, paper),
+    _MODEL: (retrain, predict),
+    _MACHINE: (doctor,),
+}
+for panel, commands in _COMMANDS.items():
+    for command in commands:
+        app.command(rich_help_panel=panel)(command)
+app.add_typer(studies, name="studies", rich_help_panel=_STUDY)
+app.add_typer(datasets, name="datasets", rich_help_panel=_MACHINE)
 
 
 def _print_version(wanted: bool) -> None:
