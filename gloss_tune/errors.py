@@ -94,7 +94,7 @@ class StorageAwayError(StorageError):
 
 
 class StorageRefusedError(StorageError):
-    """The storage answers and refuses what is asked, and would go on refusing until somebody mends that."""
+    """The storage answers and refuses what is asked, and would go on refusing until somebody fixes that."""
 
 
 class StudyMismatchError(InputError):

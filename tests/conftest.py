@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from tests.servers import PostgresServer, ServerUnavailableError, postgres_binaries
+from tests.hostile import SESSIONS
+from tests.servers import PgBouncer, PostgresServer, ServerUnavailableError, postgres_binaries
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -41,6 +42,12 @@ settings.load_profile("gloss-tune")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="run the tests that are marked slow, too")
+    parser.addoption("--hostile-session", choices=SESSIONS, help="run all tests in one of tests/hostile.py")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Child processes have the session's settings as well."""
+    os.environ.update(SESSIONS.get(config.getoption("--hostile-session"), {}))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -93,6 +100,18 @@ def postgres_url(postgres_server: PostgresServer, request: pytest.FixtureRequest
     template = request.getfixturevalue("prepared_postgres") if prepared else "template1"
     with postgres_server.database(template) as url:
         yield url
+
+
+@pytest.fixture
+def pgbouncer(postgres_server: PostgresServer) -> Iterator[PgBouncer]:
+    """A pooler in transaction mode, in front of the server; the test is skipped where none is installed."""
+    postgres_server.start()
+    try:
+        bouncer = PgBouncer(postgres_server)
+    except ServerUnavailableError as error:
+        pytest.skip(str(error))
+    yield bouncer
+    bouncer.close()
 
 
 @pytest.fixture(scope="session")
@@ -197,6 +216,7 @@ class CommandLine:
         kept = ("PATH", "LANG", "LC_ALL", "TMPDIR", "TZ", "CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH")
         return {
             **{name: os.environ[name] for name in kept if name in os.environ},
+            **{name: value for name, value in os.environ.items() if name.startswith("PG")},
             **QUIET_ENVIRONMENT,
             "HOME": str(self._home),
             "PYTHONPATH": str(REPOSITORY),

@@ -258,7 +258,15 @@ class PostgresServer:
             dbname="postgres",
             autocommit=True,
             connect_timeout=5,
+            options="-c statement_timeout=0 -c lock_timeout=0",  # whatever the tests' environment says
         )
+
+    def set_read_only(self, read_only: bool) -> None:
+        """Let the whole server take no writes, as during a failover, or take them again."""
+        with self._connect() as connection:
+            value = sql.SQL("on" if read_only else "off")
+            connection.execute(sql.SQL("ALTER SYSTEM SET default_transaction_read_only = {}").format(value))
+            connection.execute("SELECT pg_reload_conf()")
 
     def _execute(self, statement: str, *names: str) -> None:
         with self._connect() as connection:
@@ -303,3 +311,78 @@ def _free_port() -> int:
                 continue
             return port
     raise ServerUnavailableError("No free port between 15432 and 32767 on 127.0.0.1.")
+
+
+class PgBouncer:
+    """A pooler in front of a server, in transaction mode with the defaults of its package.
+
+    Args:
+        server: which it leads to.
+        settings: more lines of its section ``pgbouncer``.
+
+    Raises:
+        ServerUnavailableError: PgBouncer is not installed, or cannot be started.
+    """
+
+    def __init__(self, server: PostgresServer, settings: str = "") -> None:
+        binary = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+        if binary is None:
+            raise ServerUnavailableError("PgBouncer is not installed (Debian: apt-get install pgbouncer).")
+        self.port = _free_port()
+        self._binary = binary
+        self._server = server
+        self._account = _account()
+        self._root = Path(
+            tempfile.mkdtemp(prefix="gloss-tune-bouncer-", dir=_temporary_folder(self._account))
+        )
+        (self._root / "users.txt").write_text(f'"{USER}" "{server.password}"\n')
+        (self._root / "pgbouncer.ini").write_text(
+            f"[databases]\n* = host={HOST} port={server.port}\n[pgbouncer]\npool_mode = transaction\n"
+            f"listen_addr = {HOST}\nlisten_port = {self.port}\nunix_socket_dir =\nauth_type = scram-sha-256\n"
+            f"auth_file = {self._root}/users.txt\nlogfile = {self._root}/pgbouncer.log\n{settings}\n"
+        )
+        if self._account is not None:
+            for path in (self._root, *self._root.iterdir()):
+                shutil.chown(path, self._account)
+        self._process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    def url(self, url: str) -> str:
+        """The same database through the pooler."""
+        return url.replace(f":{self._server.port}/", f":{self.port}/")
+
+    def start(self) -> None:
+        """Start it, and wait until it listens."""
+        other_account = {"user": self._account, "group": _group(self._account), "extra_groups": []}
+        self._process = subprocess.Popen(
+            [self._binary, "-q", str(self._root / "pgbouncer.ini")],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd=self._root,
+            start_new_session=True,
+            **(other_account if self._account else {}),
+        )
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            with socket.socket() as probe:
+                if probe.connect_ex((HOST, self.port)) == 0:
+                    return
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                log = self._root / "pgbouncer.log"
+                raise ServerUnavailableError(
+                    f"PgBouncer does not start:\n{log.read_text() if log.exists() else ''}"
+                )
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        """Stop it at once; all connections through it break."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(STOP_SECONDS)
+            self._process = None
+
+    def close(self) -> None:
+        """Stop it and remove everything that it wrote."""
+        self.stop()
+        shutil.rmtree(self._root, ignore_errors=True)

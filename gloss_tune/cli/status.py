@@ -22,6 +22,8 @@ from gloss_tune.cli.options import (
 from gloss_tune.cli.tables import print_table, shown
 from gloss_tune.wording import count, duration, size
 
+_FOREIGN_SHOWN = 10
+
 
 def status(
     storage: Storage = DEFAULT_STORAGE,
@@ -104,6 +106,10 @@ def _print(now: dict[str, Any]) -> None:
         lines.append(("stopped", now["stopped"]))
     if now["steering"]:
         lines.append(("steering", f"{now['steering']}; 'gloss-tune resume --study {now['study']}' undoes it"))
+    if now["foreign"]:
+        numbers = ", ".join(map(str, now["foreign"][:_FOREIGN_SHOWN]))
+        more = ", …" if len(now["foreign"]) > _FOREIGN_SHOWN else ""
+        lines.append(("foreign", f"trials {numbers}{more} are run by another tool, and left alone"))
     best = now["best"]
     if best is None:
         lines.append(("best", "none yet"))

@@ -215,14 +215,6 @@ def counts(storage: SharedStorage, study_id: int, budget: int | None = None) -> 
 
 
 @retried
-def foreign_trials(storage: SharedStorage, study_id: int) -> list[int]:
-    """Numbers of the trials that another tool ran, such as plain Optuna: no worker has ever claimed them."""
-    with storage.reading() as session:
-        statement = _FOREIGN.with_only_columns(_trials.number)
-        return sorted(session.connection().execute(statement, {"study": study_id}).scalars())
-
-
-@retried
 def unfinished(storage: SharedStorage, study_id: int) -> tuple[int, int]:
     """How many trials wait, and how many are run by workers, which may be lost."""
     with storage.reading() as session:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +33,13 @@ def trial_state(session: Session, trial_id: int) -> TrialState | None:
 
 def number_attribute(session: Session, trial_id: int, key: str) -> int:
     """A whole number among a trial's user attributes, such as ``attempts``; 0 where there is none."""
-    return int(_attribute(session, trial_id, key) or 0)
+    return int(number_in(_attribute(session, trial_id, key)) or 0)
+
+
+def number_in(stored: str | None) -> float | None:
+    """A number as an attribute holds it; None where another tool wrote something else there."""
+    found = None if stored is None else json.loads(stored)
+    return found if isinstance(found, int | float) and math.isfinite(found) else None
 
 
 def text_attribute(session: Session, trial_id: int, key: str) -> str | None:

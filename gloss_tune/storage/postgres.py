@@ -3,8 +3,8 @@
 A session's settings come from the user's environment (``PGTZ``, ``PGOPTIONS``), from the role and the database, or,
 behind a pooler in transaction mode, from whoever had the connection before. So nothing is set for a session, no
 statement is prepared on the server, and no lock outlives its transaction: each transaction opens with its own
-settings, in one message. What reads or writes in a single statement goes without a transaction, as long as the
-session's settings let it.
+settings, in one message. What reads or writes in a single statement goes without a transaction where the session is
+surely ours alone and has no odd settings.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _GUARD = (
     "; SET LOCAL timezone = 'UTC'; SET LOCAL datestyle = 'ISO'"
 )
 _SETTINGS = (
-    "SELECT current_setting('statement_timeout') = '0'"
+    "SELECT pg_backend_pid(), current_setting('statement_timeout') = '0'"
     " AND current_setting('lock_timeout') = '0' AND current_setting('extra_float_digits')::int >= 1"
     " AND current_setting('default_transaction_isolation') = 'read committed'"
 )
@@ -102,13 +102,17 @@ class Sessions:
             if "seen" in record.info:
                 self._engine.dialect.do_ping(connection)
             else:
-                (usual,) = connection.execute(_SETTINGS).fetchone()
-                self.guarded = self.guarded or not usual
+                pid, usual = connection.execute(_SETTINGS).fetchone()
+                # behind a pooler, the next statement may run in a session of quite other settings
+                self.guarded = self.guarded or not usual or pid != connection.info.backend_pid
                 record.info["seen"] = True
         except self._engine.dialect.loaded_dbapi.Error as error:
+            if sqlstate(error) in _CUT_SHORT:  # even that took too long: the settings are known now
+                self.guarded = record.info["seen"] = True
+                return
             raise InvalidatePoolError from error  # which has SQLAlchemy connect anew
 
     def _failed(self, context: sqlalchemy.ExceptionContext) -> None:
-        """Behind a pooler, another connection to the server may have other settings than the first."""
+        """Whoever may have set a session's limits since: they are not ours."""
         if sqlstate(context.original_exception) in _CUT_SHORT:
             self.guarded = True

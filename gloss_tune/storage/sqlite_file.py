@@ -13,8 +13,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
-from urllib.request import url2pathname
+from urllib.parse import unquote
 
 from gloss_tune.filesystem import nonlocal_filesystem
 
@@ -65,13 +64,6 @@ def path_in_url(text: str) -> Path:
 def url_of(path: Path) -> str:
     """The URL that :func:`path_in_url` reads as this path."""
     return "sqlite:///" + str(path).replace("%", "%25").replace("?", "%3F")
-
-
-def path_of_engine(database: str) -> Path:
-    """The file of an engine, by the name or the ``file:`` address that its URL has."""
-    if database.startswith("file:"):
-        return Path(url2pathname(urlsplit(database).path))
-    return Path(database)
 
 
 def find_fault(path: Path, *, create: bool = False, write: bool = True) -> Fault | None:

@@ -1,4 +1,4 @@
-"""What a database's error means: an outage, which is waited for, or a refusal, which waiting does not mend.
+"""What a database's error means: an outage, which is waited for, or a refusal, which waiting does not fix.
 
 Servers tell by SQLSTATE (https://www.postgresql.org/docs/current/errcodes-appendix.html), SQLite by its result code
 (https://sqlite.org/rescode.html). Exception classes do not tell: both databases have one for a server that is away
@@ -33,7 +33,7 @@ WAITS = {
     "57P": "it was shut down, or is starting",
     "58": "its machine has an error",
 }
-#: Codes and classes that somebody must mend, and how.
+#: Codes and classes that somebody must fix, and how.
 REFUSALS = {
     "0A": "use a release of the server that knows what was asked",
     "22": "repair what is stored, or use the release of gloss-tune that wrote it",
@@ -47,7 +47,7 @@ REFUSALS = {
     "42703": "the tables are of another Optuna; run 'optuna storage upgrade --storage URL'",
     "57P04": "the database was dropped; restore it",
 }
-_MEND = "mend that, and repeat"
+_FIX = "fix that, and repeat"
 
 _SQLITE_WAITS = {
     5: "SQLITE_BUSY",
@@ -87,7 +87,7 @@ _REFUSING_WORDS = {
     "does not support SSL": "use another sslmode, or the server's port that has TLS",
     "no such table": "42P01",
     "no such column": "42703",
-    "syntax error": _MEND,
+    "syntax error": _FIX,
     "readonly database": "give this user the rights to write the file and its folder",
     "not a database": "name another file",
     "malformed": "the file is damaged; restore it from a copy",
@@ -110,14 +110,14 @@ def outage(error: BaseException) -> str | None:
 
 
 def refusal(error: BaseException) -> tuple[str, str] | None:
-    """What a storage refuses and how to mend that; None for outages and for errors that are no database's."""
+    """What a storage refuses and how to fix that; None for outages and for errors that are no database's."""
     error = _cause(error)
     if not is_storage_error(error) or isinstance(error, IntegrityError):
         return None
     if outage(error) is not None:
         return None
     advice = _advice(error) if isinstance(error, DBAPIError) else None
-    return reason_of(error), advice or _MEND
+    return reason_of(error), advice or _FIX
 
 
 def is_storage_error(error: BaseException) -> bool:
@@ -143,7 +143,7 @@ def _cause(error: BaseException) -> BaseException:
 
 
 def _advice(error: DBAPIError) -> str | None:
-    """How to mend a refusal; None if the error is one to wait for."""
+    """How to fix a refusal; None if the error is one to wait for."""
     code = sqlstate(error)
     if code is not None and not code.startswith("08"):
         for known in (code, code[:3], code[:2]):
@@ -151,13 +151,13 @@ def _advice(error: DBAPIError) -> str | None:
                 return REFUSALS[known]
             if known in WAITS:
                 return None
-        return _MEND
+        return _FIX
     result = getattr(error.orig, "sqlite_errorcode", None)
     if isinstance(result, int):
         plain = result & 0xFF  # the rest tells more than is needed
-        return None if plain in _SQLITE_WAITS else _SQLITE_REFUSALS.get(plain, _MEND)
+        return None if plain in _SQLITE_WAITS else _SQLITE_REFUSALS.get(plain, _FIX)
     for words, advice in _REFUSING_WORDS.items():
         if words in str(error.orig):
             return REFUSALS.get(advice, advice)
     away = isinstance(error, OperationalError | InterfaceError) or error.connection_invalidated
-    return None if away or code is not None else _MEND
+    return None if away or code is not None else _FIX

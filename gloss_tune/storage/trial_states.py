@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ from optuna.trial import TrialState
 from sqlalchemy.orm import Session, aliased
 
 from gloss_tune.storage import schema
+from gloss_tune.storage.attributes import number_in
 from gloss_tune.storage.retry import retried
 from gloss_tune.storage.schema import Trial
 from gloss_tune.storage.shared_storage import SharedStorage
@@ -53,7 +53,9 @@ def standings(storage: SharedStorage, study_id: int, numbers: Collection[int]) -
                     Trial.number.in_(wanted[first : first + _NUMBERS_A_QUERY]),
                 )
             )
-            found.update({number: Standing(state, int(attempts or 0)) for number, state, attempts in rows})
+            found.update(
+                {number: Standing(state, int(number_in(attempts) or 0)) for number, state, attempts in rows}
+            )
     return found
 
 
@@ -114,7 +116,7 @@ def read_briefly(session: Session, study_id: int) -> list[Brief]:
         .order_by(Trial.number)
     )
     return [
-        Brief(key, number, state, value, None if seconds is None else float(json.loads(seconds)), foreign)
+        Brief(key, number, state, value, number_in(seconds), foreign)
         for key, number, state, value, seconds, foreign in rows.all()
     ]
 

@@ -167,7 +167,9 @@ def open_study(url: str, name: str | None = None, *, read_only: bool = False) ->
         raise InputError(f"There is no study {chosen!r} on storage {storage.redacted_url}; {known}")
     if chosen not in ours:
         raise InputError(f"Study {chosen!r} on storage {storage.redacted_url} was not made by gloss-tune")
-    return _from_attributes(chosen, frozen[chosen]._study_id, storage, frozen[chosen].user_attrs)
+    return _from_attributes(
+        chosen, storage.get_study_id_from_name(chosen), storage, frozen[chosen].user_attrs
+    )
 
 
 def searches(url: str) -> list[str]:
@@ -203,7 +205,8 @@ def open_beside(opened: OpenStudy, name: str) -> OpenStudy | None:
     found = next((s for s in opened.storage.get_all_studies() if s.study_name == name), None)
     if found is None or SPEC not in found.user_attrs:
         return None
-    return _from_attributes(name, found._study_id, opened.storage, found.user_attrs)
+    study_id = opened.storage.get_study_id_from_name(name)
+    return _from_attributes(name, study_id, opened.storage, found.user_attrs)
 
 
 def to_attributes(spec: StudySpec, dataset: Mapping[str, Any], encoder: Mapping[str, Any]) -> dict[str, Any]:

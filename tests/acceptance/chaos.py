@@ -1,5 +1,8 @@
 """Everything that can happen to workers, at random and for as long as wanted, and then the sums.
 
+Workers are killed, stopped and told to leave, each in another time zone; a Postgres server is restarted, crashed and
+made read-only, and the pooler before it is restarted.
+
 pytest tests/acceptance/test_chaos.py                             about twenty seconds on each storage
 CHAOS_SECONDS=600 pytest tests/acceptance/test_chaos.py --timeout 1500
 """
@@ -18,12 +21,13 @@ from gloss_tune.study.status import trials as read_trials
 from gloss_tune.study.study import OpenStudy, open_study
 from tests.acceptance.conftest import Commands
 from tests.acceptance.processes import Process
-from tests.servers import PostgresServer
+from tests.servers import PgBouncer, PostgresServer
 
 WORKERS = 8
 TRIALS = 200
 LEASE = 2
-TURNED_AWAY = ("Error: Storage ", "Error: The storage does not do what was asked: ")
+TURNED_AWAY = ("Error: Storage ", "Error: The storage does not ")
+ZONES = ("UTC", "America/St_Johns", "Asia/Kathmandu", "Pacific/Chatham")
 
 
 @dataclass
@@ -34,13 +38,15 @@ class Chaos:
         commands: on the storage to try.
         seconds: how long workers are disturbed.
         seed: of what happens when.
-        server: restarted now and then, where there is one.
+        server: restarted and made read-only now and then, where there is one.
+        pooler: through which ``commands`` reach it; restarted now and then.
     """
 
     commands: Commands
     seconds: float
     seed: int
     server: PostgresServer | None
+    pooler: PgBouncer | None = None
     happened: Counter[str] = field(default_factory=Counter)
 
     def run(self) -> OpenStudy:
@@ -74,7 +80,9 @@ class Chaos:
         for worker in self._all:
             code = worker.wait()
             # one that is started while the server is away says so and leaves
-            turned_away = code in (1, 2) and self.server is not None and worker.stderr.startswith(TURNED_AWAY)
+            turned_away = (
+                code in (1, 69) and self.server is not None and worker.stderr.startswith(TURNED_AWAY)
+            )
             # one that is told to stop before it listens ends by the signal itself, having done nothing
             unborn = code in (-signal.SIGTERM, -signal.SIGINT) and not worker.stderr
             assert turned_away or unborn or code in (0, 130, 143, -signal.SIGKILL), (code, worker.stderr)
@@ -82,14 +90,19 @@ class Chaos:
         return opened
 
     def _start(self) -> Process:
-        return self.commands.start("worker", "--grace", self._random.choice([0, 0.5, 2]))
+        zones = {"TZ": self._random.choice(ZONES), "PGTZ": self._random.choice(ZONES)}
+        return self.commands.start("worker", "--grace", self._random.choice([0, 0.5, 2]), env=zones)
 
     def _disturb(self) -> None:
         victim = self._random.choice(self._workers)
         if victim.poll() is not None or victim.pid in self._stopped:
             return
-        kinds = ["kill", "stop", "terminate", "interrupt"] + ["restart"] * (self.server is not None)
-        kind = self._random.choices(kinds, [4, 4, 2, 1, 1][: len(kinds)])[0]
+        kinds = {"kill": 4, "stop": 4, "terminate": 2, "interrupt": 1}
+        if self.server is not None:
+            kinds |= {"restart": 1, "read only": 1}
+        if self.pooler is not None:
+            kinds["pooler restart"] = 1
+        kind = self._random.choices(list(kinds), list(kinds.values()))[0]
         self.happened[kind] += 1
         if kind == "kill":
             victim.send(signal.SIGKILL)
@@ -102,6 +115,16 @@ class Chaos:
             victim.send(signal.SIGINT)
             if self._random.random() < 0.3:
                 victim.send(signal.SIGINT)
+        elif kind == "pooler restart":
+            assert self.pooler is not None
+            self.pooler.stop()
+            time.sleep(self._random.uniform(0.0, 1.0))
+            self.pooler.start()
+        elif kind == "read only":
+            assert self.server is not None
+            self.server.set_read_only(True)
+            time.sleep(self._random.uniform(0.0, 1.0))
+            self.server.set_read_only(False)
         else:
             assert self.server is not None
             with self.server.outage(crash=self._random.random() < 0.5):

@@ -23,6 +23,7 @@ __all__ = ["all_connections_closed"]
 def fork_server(home: Path) -> Iterator[ForkServer]:
     kept = ("PATH", "LANG", "LC_ALL", "TMPDIR", "TZ", "LD_LIBRARY_PATH")
     environment = {name: os.environ[name] for name in kept if name in os.environ}
+    environment |= {name: value for name, value in os.environ.items() if name.startswith("PG")}
     server = ForkServer({**environment, **QUIET_ENVIRONMENT, "HOME": str(home)})
     server.environment = {**environment, **QUIET_ENVIRONMENT, "HOME": str(home)}
     yield server

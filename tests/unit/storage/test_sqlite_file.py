@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sqlite3
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import pytest
 from sqlalchemy.engine import make_url
 
 from gloss_tune.errors import StorageError
-from gloss_tune.storage.sqlite_file import find_fault, path_in_url, path_of_engine, url_of
+from gloss_tune.storage.sqlite_file import find_fault, path_in_url, url_of
 from gloss_tune.storage.url import engine_url, parse_storage_url, shown_url
 from gloss_tune.workers.artifacts.store import artifacts_folder
 from tests.conftest import CommandLine
@@ -28,6 +30,13 @@ NAMES = {
     "/abs/x.db": "/abs/x.db",
     "file:x.db": "file:x.db",
 }
+
+
+def path_of_engine(database: str) -> Path:
+    """The file of an engine, by the name or the ``file:`` address that its URL has."""
+    if database.startswith("file:"):
+        return Path(url2pathname(urlsplit(database).path))
+    return Path(database)
 
 
 @pytest.mark.parametrize(("text", "name"), NAMES.items())
