@@ -57,7 +57,7 @@ def connections_closed() -> Any:
 
 
 def run(opened: OpenStudy) -> int:
-    return work(opened, WorkerOptions(artifacts=Path(os.devnull)), StopFlag())
+    return work(opened, WorkerOptions(artifacts=Path(os.devnull)), StopFlag()).trials
 
 
 @pytest.mark.parametrize(
