@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
+from gloss_tune.errors import StorageAwayError
 from gloss_tune.finetune.rehearsal import Rehearsal
 from gloss_tune.study.status import trial_counts
 from gloss_tune.study.status import trials as read_trials
@@ -71,7 +72,7 @@ class Chaos:
         self._wake(now=True)
         storage = self.commands.storage
         assert storage is not None
-        opened = open_study(storage, read_only=True)
+        opened = _open(storage)
         deadline = time.monotonic() + 2 * self.seconds + 60
         while (left := trial_counts(opened))["running"] + left["waiting"]:
             assert time.monotonic() < deadline, left
@@ -143,6 +144,17 @@ class Chaos:
             if worker.poll() is not None:
                 self._workers[index] = self._start()
                 self._all.append(self._workers[index])
+
+
+def _open(storage: str) -> OpenStudy:
+    """A pooler refuses everybody for some seconds after its server was away."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            return open_study(storage, read_only=True)
+        except StorageAwayError:
+            assert time.monotonic() < deadline
+            time.sleep(0.5)
 
 
 def check(opened: OpenStudy) -> None:
