@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy
 from optuna.study import StudyDirection
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import IntegrityError
 
 from gloss_tune.queue.claims import was_claimed
@@ -22,6 +22,7 @@ from gloss_tune.storage.attributes import text_attribute
 from gloss_tune.storage.retry import retried
 from gloss_tune.storage.shared_storage import SharedStorage
 from gloss_tune.storage.statements import upsert
+from gloss_tune.storage.study_rows import add_finished
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -71,6 +72,7 @@ def create_study(
     first_params: Sequence[Mapping[str, Any]],
     metric: str | None = None,
     trial_attributes: Sequence[Mapping[str, Any]] = (),
+    history: Sequence[FrozenTrial] = (),
 ) -> bool:
     """Write a study with its whole budget of waiting trials, or nothing if the name is taken.
 
@@ -80,6 +82,7 @@ def create_study(
         first_params: parameters of the first trials; the others draw theirs when claimed.
         metric: name of the value, for the dashboard's axes.
         trial_attributes: user attributes of the first trials.
+        history: finished trials that the study has already; their numbers come first.
 
     Returns:
         Whether this call made the study.
@@ -103,7 +106,9 @@ def create_study(
                         study_id=study.study_id, key=schema.METRIC_NAMES, value_json=names
                     )
                 )
-            add_waiting(session, study.study_id, range(budget), first_params, trial_attributes)
+            add_finished(session, study.study_id, history)
+            numbers = range(len(history), len(history) + budget)
+            add_waiting(session, study.study_id, numbers, first_params, trial_attributes)
     except IntegrityError:  # another process committed the same name first
         return False
     return True

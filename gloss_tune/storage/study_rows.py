@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy
-from optuna.trial import TrialState
+from optuna.distributions import distribution_to_json
+from optuna.trial import FrozenTrial, TrialState
 
 from gloss_tune.storage import schema
 
@@ -76,6 +77,42 @@ def copy_rows(
         session.execute(table.insert().from_select(names, query, include_defaults=False))
     set_study_attributes(session, copied, attributes)
     return int(copied)
+
+
+def add_finished(session: Session, study_id: int, trials: Sequence[FrozenTrial]) -> None:
+    """Write finished trials of another study as a new one's first, numbered from 0.
+
+    Args:
+        session: in a transaction.
+        study_id: of a study without trials.
+        trials: with parameters, distributions, values, reports, times and user attributes.
+    """
+    for number, trial in enumerate(trials):
+        row = schema.Trial(study_id=study_id, number=number, state=trial.state)
+        row.datetime_start, row.datetime_complete = trial.datetime_start, trial.datetime_complete
+        session.add(row)
+        session.flush()
+        key = {"trial_id": row.trial_id}
+        for name, value in trial.params.items():
+            distribution = trial.distributions[name]
+            session.add(
+                schema.TrialParam(
+                    **key,
+                    param_name=name,
+                    param_value=distribution.to_internal_repr(value),
+                    distribution_json=distribution_to_json(distribution),
+                )
+            )
+        for step, value in trial.intermediate_values.items():
+            stored, kind = schema.TrialReport.intermediate_value_to_stored_repr(value)
+            session.add(
+                schema.TrialReport(**key, step=step, intermediate_value=stored, intermediate_value_type=kind)
+            )
+        if trial.value is not None:
+            stored, kind = schema.TrialValue.value_to_stored_repr(trial.value)
+            session.add(schema.TrialValue(**key, objective=0, value=stored, value_type=kind))
+        for name, value in trial.user_attrs.items():
+            session.add(schema.TrialUserAttribute(**key, key=name, value_json=json.dumps(value)))
 
 
 def rename_rows(session: Session, study_id: int, name: str, attributes: Mapping[str, Any]) -> None:

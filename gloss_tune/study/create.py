@@ -19,7 +19,8 @@ from gloss_tune.study.account import say_what_was_read, with_val_sample
 from gloss_tune.study.encoder import describe_encoder, encoder_like, study_encoder, try_encoder
 from gloss_tune.study.first_trials import first_params
 from gloss_tune.study.inputs import describe, differences, portable, study_dataset
-from gloss_tune.study.study import OpenStudy, check_name, open_study, to_attributes
+from gloss_tune.study.priors import history
+from gloss_tune.study.study import EXTENSIONS, OpenStudy, check_name, open_study, to_attributes
 
 #: What a rehearsal remembers of a data set that is not on this machine.
 _NO_DATA = {"fingerprint": None, "n_train": None, "n_val": None, "n_classes": None}
@@ -38,7 +39,14 @@ class Created:
     is_new: bool
 
 
-def create(spec: StudySpec, url: str, name: str | None = None, *, data_dir: Path | None = None) -> Created:
+def create(
+    spec: StudySpec,
+    url: str,
+    name: str | None = None,
+    *,
+    data_dir: Path | None = None,
+    imported: OpenStudy | None = None,
+) -> Created:
     """Make the study, or find it as it was made before.
 
     Args:
@@ -46,6 +54,7 @@ def create(spec: StudySpec, url: str, name: str | None = None, *, data_dir: Path
         url: the storage.
         name: the study's name; by default made of data set, encoder and loss.
         data_dir: folder of ``NAME/{train,val,test}.csv``.
+        imported: a study whose finished trials count as this one's history, beside its budget.
 
     Raises:
         InputError: if data set, encoder, name or storage is wrong; nothing was written.
@@ -63,14 +72,19 @@ def create(spec: StudySpec, url: str, name: str | None = None, *, data_dir: Path
     described_encoder = (
         {"name": spec.model, "fingerprint": None} if encoder is None else describe_encoder(encoder)
     )
-    attributes = to_attributes(spec, described, described_encoder)
+    past = [] if imported is None else history(imported, spec, described, described_encoder)
+    attributes = to_attributes(
+        spec.model_copy(update={"trials": spec.trials + len(past)}), described, described_encoder
+    )
+    if imported is not None:
+        attributes[EXTENSIONS] = [{"kind": "import", "token": imported.files, "trials": len(past)}]
     is_new = not _is_there(url, name)
     if is_new:  # all that may be refused comes before the storage is made
         if encoder is not None and dataset is not None:
             logger.info("Encoder %s: %s.", encoder.name, try_encoder(spec, encoder, dataset))
         queued = first_params(spec, dataset)
         storage = open_storage(url, create=True)
-        is_new = create_study(storage, name, attributes, spec.trials, queued, spec.metric)
+        is_new = create_study(storage, name, attributes, spec.trials, queued, spec.metric, history=past)
         storage.engine.dispose()
     opened = open_study(url, name)
     if not is_new:

@@ -78,3 +78,15 @@ def test_four_processes_extend_a_study_that_eight_workers_run(on_storage: Comman
     assert {row["state"] for row in found} <= {"complete", "pruned"}
     assert {row["attempts"] for row in found} == {1}
     assert len({str(row["params"]) for row in found}) == 28
+
+
+def test_a_study_begins_from_another(commands: Commands) -> None:
+    commands("create", "--dataset", "mr", "--rehearse", "--study", "a", "--trials", 4, "--epochs", 2)
+    commands("worker")
+    assert "--study" in commands("create", "--from", "a", exit_code=2).stderr
+    assert "--from" in commands("create", "--dataset", "mr", "--import", exit_code=2).stderr
+    commands("create", "--from", "a", "--study", "b", "--trials", 3)
+    commands("worker", "--study", "b")
+    first = commands.json("trials", "--study", "b")[0]
+    best = commands.json("export", "--study", "a")["best"]
+    assert first["params"] == {name: best["params"][name] for name in best["searched"]}
