@@ -32,8 +32,9 @@ def account(dataset: TextDataset) -> str:
     least, most = int(counts.argmin()), int(counts.argmax())
     least_of = int(counts[least])
     said = (
-        f"{', '.join(sizes)}; {len(dataset.classes)} classes, from {count(least_of, 'document')} in train "
-        f"({_short(dataset.classes[least])}) to {counts[most]:,} ({_short(dataset.classes[most])})"
+        f"{', '.join(sizes)}; {len(dataset.classes)} classes, from {least_of:,} "
+        f"{'document' if least_of == 1 else 'documents'} in train ({_short(dataset.classes[least])}) to "
+        f"{counts[most]:,} ({_short(dataset.classes[most])})"
     )
     if reading.columns:
         *texts, label = reading.columns

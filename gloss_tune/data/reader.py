@@ -117,7 +117,7 @@ def _sniffed(head: str, layout: Layout, wanted: list[str]) -> str | None:
     if layout.separator is not None:
         return "tsv" if layout.separator == "\t" else "csv"
     line = next((line for line in start.splitlines() if line.strip()), "")
-    for separator, format in (("\t", "tsv"), (",", "csv")):
+    for separator, format in (("\t", "tsv"), (",", "csv"), (";", "csv"), ("|", "csv")):
         names = [field.strip().strip('"') for field in line.split(separator)]
         if wanted and set(wanted) <= set(names) and (layout.header or len(names) > 1):
             return format

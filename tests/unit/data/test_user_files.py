@@ -63,7 +63,7 @@ def refused(path: Path, **how: Any) -> str:
         ("d.csv", CSV.encode("utf-16")),
         ("d.csv", CSV.encode("utf-16-le")),
         ("d.csv", CSV.encode("utf-32")),
-        ("d.csv", gzip.compress(CSV.encode())),
+        ("d.csv", gzip.compress(CSV.encode(), mtime=0)),
         ("d.csv.gz", CSV),
         ("D.CSV.XZ", lzma.compress(CSV.encode())),
     ],
@@ -87,7 +87,7 @@ def test_zip_and_zstandard(tmp_path: Path) -> None:
     [
         ("d.xlsx", b"PK\x03\x04", "workbook"),
         ("d.xls", b"\xd0\xcf\x11\xe0\xa1\xb1", "Save its sheet as CSV UTF-8"),
-        ("d.csv.gz", gzip.compress(CSV.encode() * 99)[:-20], "cannot be read: .*It is damaged"),
+        ("d.csv.gz", gzip.compress(CSV.encode() * 99, mtime=0)[:-20], "cannot be read: .*It is damaged"),
         ("d.tar", b"\0" * 257 + b"ustar" + b"\0" * 300, r"archive \(tar\)"),
         ("d.txt", "just\nlines\n", "A data file ends in"),
         ("d.json", "[1, 2, 3]", "line 1 is not"),
@@ -190,6 +190,13 @@ def test_the_advice_for_a_missing_column_works_when_followed(
     assert read_labelled(path, layout=Layout(**layout)).documents == TWO
 
 
+def test_a_table_without_an_ending_is_not_taken_for_lines(tmp_path: Path) -> None:
+    from gloss_tune.data.texts import survey_texts
+
+    with pytest.raises(DataError, match="--separator ';'"):
+        survey_texts(write(tmp_path / "d", "id;text\n1;good\n"), "d")
+
+
 def test_no_header_of_more_columns_is_counted(tmp_path: Path) -> None:
     path = write(tmp_path / "d.csv", "3,good,pos\n4,bad,neg\n")
     assert read_labelled(path, "2", "3", Layout(header=False)).documents == TWO
@@ -228,6 +235,20 @@ def test_ten_bad_lines_and_their_count_are_told_at_once(tmp_path: Path) -> None:
     assert "has 1." in said
     said = refused(write(tmp_path / "d.jsonl", '{"text": "a", "label": "b"}\nx\n[1]\n{"text": "a"}\n'))
     assert "lines 2, 3, 4" in said
+
+
+def test_copies_and_swapped_columns_are_told_from_too_few_documents(tmp_path: Path) -> None:
+    for content, said in (
+        ("good,pos\nbad,neg\n", "2 documents have as many different labels. Add documents"),
+        ("pos,good\nneg,bad\npos,fine\nneg,dull\n", "Are the columns of texts and labels swapped"),
+        (
+            "good,pos\ngood,pos\nbad,neg\nbad,neg\n",
+            "each of its 2 texts occurs more than once, among 4 documents",
+        ),
+    ):
+        with pytest.raises(DataError) as caught:
+            load_dataset(write(tmp_path / "d.csv", "text,label\n" + content))
+        assert said in str(caught.value)
 
 
 # ── labels ──
