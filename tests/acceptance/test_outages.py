@@ -5,7 +5,10 @@ from __future__ import annotations
 import signal
 import sqlite3
 import time
+import uuid
+from urllib.parse import urlsplit
 
+import psycopg
 import pytest
 
 from gloss_tune.study.status import status as read_status
@@ -85,3 +88,68 @@ def test_a_locked_sqlite_file_is_waited_for(commands: Commands) -> None:
     holder.close()
     worker.ended(0, timeout=40)
     assert [row["state"] for row in read_trials(opened)] == ["complete"] * 2
+
+
+@pytest.mark.postgres
+def test_a_server_that_takes_no_writes_for_a_while_is_waited_for(
+    on_postgres: Commands, postgres_server: PostgresServer
+) -> None:
+    opened = create(on_postgres, trials=6, seconds=0.5)
+    workers = [on_postgres.start("worker") for _ in range(2)]
+    until(lambda: epochs_reported(opened, 1) >= 1)
+    postgres_server.set_read_only(True)
+    try:
+        time.sleep(1.0)
+    finally:
+        postgres_server.set_read_only(False)
+    for worker in workers:
+        worker.ended(0, timeout=60)
+    rows = read_trials(opened)
+    assert [row["state"] for row in rows] == ["complete"] * 6
+    assert [row["attempts"] for row in rows] == [1] * 6
+
+
+def execute(url: str, *statements: str) -> None:
+    with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as connection:
+        for statement in statements:
+            connection.execute(statement.encode())
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("command", [("launch", "--workers", 2), ("worker",)], ids=["launch", "worker"])
+def test_a_role_that_may_only_read_ends_the_workers_at_once(
+    on_postgres: Commands, postgres_url: str, command: tuple[object, ...]
+) -> None:
+    create(on_postgres, trials=2)
+    role = f"reader_{uuid.uuid4().hex[:8]}"
+    execute(
+        postgres_url,
+        f"CREATE ROLE {role} LOGIN PASSWORD 'reads'",
+        f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}",
+    )
+    parts = urlsplit(postgres_url)
+    on_postgres.storage = f"{parts.scheme}://{role}:reads@{parts.hostname}:{parts.port}{parts.path}"
+    try:
+        ended = on_postgres(*command, exit_code=2, timeout=40)
+        assert "permission denied for table" in ended.stderr
+        assert "grant the user all rights" in ended.stderr
+        assert "asking again" not in ended.stderr
+    finally:
+        execute(postgres_url, f"DROP OWNED BY {role}", f"DROP ROLE {role}")
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("command", [("launch", "--workers", 2), ("worker",)], ids=["launch", "worker"])
+def test_tables_that_are_dropped_end_the_workers(
+    on_postgres: Commands, postgres_url: str, command: tuple[object, ...]
+) -> None:
+    opened = create(on_postgres, trials=4, seconds=1.5)
+    process = on_postgres.start(*command)
+    until(lambda: epochs_reported(opened, 1) >= 1)
+    opened.storage.remove_session()
+    opened.storage.engine.dispose()
+    execute(
+        postgres_url, "DROP TABLE trial_heartbeats, trial_intermediate_values, trial_user_attributes CASCADE"
+    )
+    process.ended(2, timeout=60)
+    assert "does not exist" in process.stderr
