@@ -14,9 +14,12 @@ import optuna
 import psycopg
 import pytest
 
+from gloss_tune.confirm.confirmation import confirm, confirmed_best, ranking
 from gloss_tune.confirm.export import exported_trial as export
+from gloss_tune.finetune.rehearsal import Rehearsal
 from gloss_tune.report.writing import ReportOptions, write_report
 from gloss_tune.signals import StopFlag
+from gloss_tune.storage.trial_rows import read_trials
 from gloss_tune.study.status import status, trials
 from gloss_tune.study.study import OpenStudy, open_study
 from gloss_tune.workers.options import WorkerOptions
@@ -39,7 +42,7 @@ def old_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 def run(opened: OpenStudy) -> int:
-    return work(opened, WorkerOptions(artifacts=Path(os.devnull)), StopFlag())
+    return work(opened, WorkerOptions(artifacts=Path(os.devnull)), StopFlag()).trials
 
 
 def test_it_is_as_it_was_left(old_url: str) -> None:
@@ -58,6 +61,28 @@ def test_it_is_as_it_was_left(old_url: str) -> None:
     assert rows[12]["params"]
 
 
+def test_it_is_resumed_under_the_same_numbers_and_parameters(old_url: str) -> None:
+    opened = open_study(old_url)
+    before = trials(opened)
+    assert opened.requeue_lost().requeued == [11]
+    assert run(opened) == 5
+    after = trials(opened)
+    assert Counter(row["state"] for row in after)["fail"] == 1
+    assert status(opened)["state"] == "finished"
+    assert len({json.dumps(row["params"]) for row in after}) == 16
+    for old, new in zip(before, after, strict=True):
+        if old["state"] in ("complete", "pruned", "fail"):
+            assert new == old
+        elif old["params"]:
+            assert (new["params"], new["attempts"]) == (old["params"], 2)
+    for row in after:
+        if row["state"] == "complete":
+            finished = Rehearsal(opened.spec.config(row["params"]))
+            list(finished.epochs())
+            assert finished.best is not None
+            assert row["value"] == pytest.approx(finished.best.metrics["val_macro_f1"])
+
+
 def test_it_is_exported_and_reported(old_url: str, tmp_path: Path) -> None:
     opened = open_study(old_url)
     best = export(opened)["best"]
@@ -65,6 +90,39 @@ def test_it_is_exported_and_reported(old_url: str, tmp_path: Path) -> None:
     assert best["value"] == max(row["value"] for row in complete)
     written = write_report(opened, ReportOptions(output=tmp_path / "report", artifacts=tmp_path / "none"))
     assert any("NonFiniteLossError" in path.read_text() for path in written if path.suffix == ".md")
+
+
+def test_its_confirmation_goes_on(old_url: str) -> None:
+    opened = open_study(old_url, "old")
+    half = ranking(opened)
+    assert half is not None
+    assert half["trials"]["complete"] == 3
+    again = confirm(opened)
+    assert (again.added, again.newcomers) == (0, ())
+    assert run(again.study) == 3
+    confirmed = confirmed_best(opened)
+    assert confirmed is not None
+    assert confirmed["n"] == 3
+
+
+def test_plain_optuna_opens_what_we_make(storage_url: str) -> None:
+    opened = make(storage_url, trials=3)
+    assert run(opened) == 3
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    storage = optuna.storages.RDBStorage(storage_url)
+    try:
+        study = optuna.load_study(study_name="study", storage=storage)
+        with opened.storage.transaction() as session:
+            ours = read_trials(session, opened.study_id)
+        assert study.trials == ours
+        assert study.best_value == export(opened)["best"]["value"]
+        assert study.metric_names == ["val_macro_f1"]
+        study.optimize(lambda trial: trial.suggest_float("mask_ratio", 0.1, 0.9), n_trials=1)
+        assert len(study.trials) == 4
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
+    assert status(opened)["trials"]["budget"] == 3
 
 
 @pytest.mark.parametrize("made", ["now", "by 0.1.0"])
