@@ -52,7 +52,7 @@ def downloaded_folder(name: str, revision: str | None, trust_remote_code: bool) 
 
 
 def _fetched(name: str, revision: str | None, trust_remote_code: bool) -> Path:
-    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub import HfApi, hf_hub_download, snapshot_download
 
     # asked before anything heavy is imported: one commit for all files, whatever is pushed meanwhile
     commit = HfApi().model_info(name, revision=revision, timeout=_TIMEOUT_SECONDS).sha
@@ -64,7 +64,11 @@ def _fetched(name: str, revision: str | None, trust_remote_code: bool) -> Path:
 
         SentenceTransformer(name, device="cpu", revision=commit, trust_remote_code=trust_remote_code)
     folder = Path(snapshot_download(name, revision=commit, local_files_only=True))
-    files_read(folder)
+    first = files_read(folder)[0].relative_to(folder).as_posix()
+    if (
+        revision is None
+    ):  # lets the cache know which commit the branch is at, for machines that are offline by then
+        hf_hub_download(name, first)
     return folder
 
 

@@ -72,6 +72,7 @@ def resolve(hub: StubHub, home: Path, revision: str = "", *, offline: bool = Fal
         "HF_ENDPOINT": hub.url,
         "HF_HOME": str(home),
         "HF_HUB_OFFLINE": str(int(offline)),
+        "TRANSFORMERS_OFFLINE": str(int(offline)),
         "HF_HUB_DISABLE_XET": "1",
     }
     ran = subprocess.run(
