@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
 from typing import Annotated
 
@@ -92,6 +93,10 @@ def main() -> None:
     except GlossTuneError as error:
         _complain(str(error))
         sys.exit(error.exit_code)
+    except (
+        KeyboardInterrupt
+    ):  # before a command listens to signals, or in one that has nothing to put in order
+        sys.exit(128 + signal.SIGINT)
     except BrokenPipeError:  # the reader of our stdout has left, as in 'gloss-tune trials | head'
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

@@ -13,6 +13,7 @@ from sqlalchemy.exc import (
     IntegrityError,
     InterfaceError,
     InvalidatePoolError,
+    InvalidRequestError,
     OperationalError,
     PendingRollbackError,
     SQLAlchemyError,
@@ -101,7 +102,7 @@ def outage(error: BaseException) -> str | None:
     if isinstance(error, PendingRollbackError):
         # Optuna asks once more on a broken connection
         return "the connection broke in a transaction" if "reconnect" in str(error) else None
-    if isinstance(error, NoConnectionLeft | InvalidatePoolError):
+    if isinstance(error, NoConnectionLeft | InvalidatePoolError) or _is_closed(error):
         return reason_of(error)
     if not isinstance(error, DBAPIError) or _advice(error) is not None:
         return None
@@ -140,6 +141,11 @@ def reason_of(error: BaseException) -> str:
 def _cause(error: BaseException) -> BaseException:
     """Optuna wraps what SQLAlchemy raises."""
     return error.__cause__ or error if isinstance(error, StorageInternalError) else error
+
+
+def _is_closed(error: BaseException) -> bool:
+    """Whether the connection broke between two statements, so that SQLAlchemy has closed it."""
+    return isinstance(error, InvalidRequestError) and "connection is closed" in str(error).lower()
 
 
 def _advice(error: DBAPIError) -> str | None:

@@ -22,7 +22,7 @@ def test_commands_options_and_studies_are_offered(commands: Commands) -> None:
     for name in ("mr-one", "mr-two", "r8"):
         commands("create", "--study", name, "--dataset", "mr", "--rehearse", "--trials", 1)
     assert offered(commands, "status", "--study", "mr") == ["mr-one", "mr-two"]
-    assert {"retrain", "report", "reap"} == set(offered(commands, "re"))
+    assert {"retrain", "report", "reap", "resume"} == set(offered(commands, "re"))
     assert "--watch" in offered(commands, "status", "--w")
     assert offered(commands, "create", "--dataset", "r") == ["r8", "r52"]
     assert offered(commands, "create", "--loss", "tr") == ["triplet"]

@@ -108,7 +108,7 @@ def _steps(kernel: kernels.Kernel, layers: int, folder: Path, repetitions: int) 
     try:
         run = session.run(config, lambda: marks.append(time.perf_counter()))
         with (
-            mock.patch.object(attention, "_in_runs", kernels.attend),
+            mock.patch.object(attention, "attend_in_runs", kernels.attend),
             mock.patch.object(kernels, "kernel_for", return_value=kernel),
         ):
             next(run.epochs())

@@ -333,7 +333,7 @@ def test_the_order_of_failures_is_that_of_the_databases_clock(
 
     opened = make(storage_url, trials=9, max_failures_in_a_row=2)
     with monkeypatch.context() as ahead:
-        ahead.setattr("gloss_tune.queue.claims.datetime", Ahead)
+        ahead.setattr("gloss_tune.storage.schema.datetime", Ahead)
         fail(opened)
         fail(opened)
     assert stop_reason(opened) is not None

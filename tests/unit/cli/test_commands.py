@@ -12,7 +12,7 @@ import pytest
 import typer.main
 import yaml
 
-from gloss_tune.cli import app
+from gloss_tune.cli import app, main
 from gloss_tune.cli.dashboard import read_only
 from gloss_tune.cli.export_formats import ExportFormat, render
 from gloss_tune.cli.options import emit, rows_to_json, to_json
@@ -265,3 +265,13 @@ def test_a_shipped_specification_serves_every_loss(loss: str) -> None:
     assert "mask_ratio" not in spec.space
     with pytest.raises(SpecError, match="mask_ratio: has no effect"):
         resolve("r52", {"loss": loss}, ["space.mask_ratio=0.4"])
+
+
+def test_ctrl_c_before_a_command_listens_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gloss_tune.cli.app", interrupted)
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 130

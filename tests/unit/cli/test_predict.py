@@ -39,7 +39,7 @@ class FirstLetter:
 @pytest.fixture
 def classifier(monkeypatch: pytest.MonkeyPatch) -> FirstLetter:
     made = FirstLetter()
-    monkeypatch.setattr("gloss_tune.finetune.classifier.load_classifier", lambda folder, device: made)
+    monkeypatch.setattr("gloss_tune.finetune.classifier.load_classifier", lambda *_, **__: made)
     return made
 
 

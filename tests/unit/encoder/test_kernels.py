@@ -99,7 +99,7 @@ def test_a_whole_encoder_embeds_and_learns_as_with_its_own_attention(
         return states, list(torch.autograd.grad(states.square().sum(), list(model.parameters())))
 
     expected = run()
-    monkeypatch.setattr(attention, "_in_runs", kernels.attend)
+    monkeypatch.setattr(attention, "attend_in_runs", kernels.attend)
     monkeypatch.setattr(kernels, "kernel_for", lambda query, window: getattr(kernels, kernel))
     torch.testing.assert_close(run(), expected)
     assert calls[f"{kernel} backward"] == 2
@@ -185,7 +185,7 @@ def test_a_window_as_wide_as_every_document_is_none(
         assert rest[-1] == passed
         return query
 
-    monkeypatch.setattr(attention, "_in_runs", compute)
+    monkeypatch.setattr(attention, "attend_in_runs", compute)
     attention.attention_forward(
         nn.Identity(), *map(heads, qkv()), None, layout=Layout(LENGTHS, CPU), sliding_window=sliding_window
     )

@@ -14,8 +14,10 @@ from sqlalchemy.exc import (
     DBAPIError,
     InterfaceError,
     InvalidatePoolError,
+    InvalidRequestError,
     OperationalError,
     ProgrammingError,
+    ResourceClosedError,
 )
 from sqlalchemy.exc import NotSupportedError as NotSupported
 from sqlalchemy.exc import TimeoutError as NoConnectionLeft
@@ -165,6 +167,13 @@ def test_a_drivers_own_refusal_is_one() -> None:
 def test_a_pool_that_is_used_up_is_waited_for() -> None:
     assert outage(NoConnectionLeft("QueuePool limit")) is not None
     assert outage(InvalidatePoolError("broken")) is not None
+    for closed in (
+        ResourceClosedError("This Connection is closed"),
+        InvalidRequestError("This connection is closed"),
+    ):
+        assert outage(closed) is not None
+        assert refusal(closed) is None
+    assert outage(InvalidRequestError("Table 'x' is already defined")) is None
 
 
 def test_optunas_wrapping_hides_nothing() -> None:
