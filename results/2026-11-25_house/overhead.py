@@ -4,7 +4,7 @@ import sys
 
 sys.path.insert(0, ".")
 
-from tests.benchmarks import orchestration  # noqa: E402
+from tests.benchmarks import orchestration
 
 for name, url in orchestration._storages(False):
     opened = orchestration._study(url, "tpe", 1000, 48, 5.0)
