@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gloss_tune.catalog.listing import confirmation_in
+from gloss_tune.confirm.confirmation import confirmation_name
 from gloss_tune.errors import InputError
 from gloss_tune.logging import logger
 from gloss_tune.queue.heartbeats import live_workers
@@ -15,6 +16,7 @@ from gloss_tune.queue.steering import STEERING
 from gloss_tune.storage import schema
 from gloss_tune.storage.shared_storage import SharedStorage
 from gloss_tune.storage.study_rows import attached_files, copy_rows, delete_rows, name_is_taken, rename_rows
+from gloss_tune.study.results import read_history
 from gloss_tune.study.study import (
     CONFIRMS,
     CREATED,
@@ -31,7 +33,6 @@ from gloss_tune.study.study import (
 from gloss_tune.wording import count, size
 from gloss_tune.workers.artifacts.removal import left_files, remove_files, study_files
 
-_SUFFIX = ".confirm"
 #: Beginnings of attributes that are the original's alone: who works on it and how, its attachments and notes.
 _NOT_COPIED = ("gloss_tune:at_work:", STEERING, schema.ATTACHMENT, "dashboard:")
 
@@ -68,7 +69,7 @@ def copy_study(url: str, source: str, name: str) -> OpenStudy:
         InputError: there is no such study, or the name is taken. Nothing was written.
     """
     original = open_study(url, source)
-    _change(original.storage, [check_name(name), check_name(name + _SUFFIX)], lambda: _copy(original, name))
+    _change(original.storage, name, _copy(original, name))
     return open_study(url, name)
 
 
@@ -81,7 +82,7 @@ def rename_study(url: str, source: str, name: str, *, force: bool = False) -> Op
     """
     study = open_study(url, source)
     _refuse_at_work(study, "renamed", force)
-    _change(study.storage, [check_name(name), check_name(name + _SUFFIX)], lambda: _rename(study, name))
+    _change(study.storage, name, _rename(study, name))
     return open_study(url, name)
 
 
@@ -91,17 +92,7 @@ def plan_deletion(url: str, name: str, artifacts: Path, *, force: bool = False) 
     Raises:
         InputError: there is no such study, or workers are at work and ``force`` is not given.
     """
-    study = open_study(url, name)
-    _refuse_at_work(study, "deleted", force)
-    parts = _parts(study)
-    found: list[Path] = []
-    for part in parts:
-        with study.storage.reading() as session:
-            attached = attached_files(session, part.study_id)
-        found += study_files(artifacts, part.files, part.name, attached)
-    trials = sum(len(part.storage.get_all_trials(part.study_id, deepcopy=False)) for part in parts)
-    files, taken = left_files(found)
-    return Deletion(tuple(part.name for part in parts), trials, files, taken)
+    return _planned(_deletable(url, name, force), artifacts)
 
 
 def delete_study(url: str, name: str, artifacts: Path, *, force: bool = False) -> Deletion:
@@ -110,19 +101,36 @@ def delete_study(url: str, name: str, artifacts: Path, *, force: bool = False) -
     Raises:
         InputError: as :func:`plan_deletion`.
     """
-    planned = plan_deletion(url, name, artifacts, force=force)
-    study = open_study(url, name)
-    parts = _parts(study)
-    with study.storage.transaction() as session:
+    parts = _deletable(url, name, force)
+    planned = _planned(parts, artifacts)
+    with parts[0].storage.transaction() as session:
         for part in parts:
             delete_rows(session, part.study_id)
     remove_files(planned.files)
     return planned
 
 
+def _deletable(url: str, name: str, force: bool) -> list[OpenStudy]:
+    study = open_study(url, name)
+    _refuse_at_work(study, "deleted", force)
+    return _parts(study)
+
+
+def _planned(parts: list[OpenStudy], artifacts: Path) -> Deletion:
+    found: list[Path] = []
+    for part in parts:
+        with part.storage.reading() as session:
+            attached = attached_files(session, part.study_id)
+        found += study_files(artifacts, part.files, part.name, attached)
+    files, taken = left_files(found)
+    return Deletion(
+        tuple(part.name for part in parts), sum(len(read_history(part)) for part in parts), files, taken
+    )
+
+
 def _parts(study: OpenStudy) -> list[OpenStudy]:
     """A study, and its confirmation if it has one."""
-    confirmation = confirmation_in({one.name: one for one in all_studies(study.storage)}, study)
+    confirmation = confirmation_in(all_studies(study.storage), study)
     return [study] if confirmation is None else [study, confirmation]
 
 
@@ -145,17 +153,17 @@ def _refuse_at_work(study: OpenStudy, what: str, force: bool) -> None:
     logger.warning("Study %s is %s while %s at work on it.", study.name, what, count(len(workers), "worker"))
 
 
-def _change(storage: SharedStorage, names: list[str], write: Callable[[], Callable[[Any], None]]) -> None:
+def _change(storage: SharedStorage, name: str, write: Callable[[Any], None]) -> None:
     """Look and write in one transaction, one process at a time: two that want one name cannot both get it."""
-    written = write()
+    names = [check_name(name), check_name(confirmation_name(name))]
     with storage.exclusive() as session:
-        for name in names:
-            if name_is_taken(session, name):
+        for wanted in names:
+            if name_is_taken(session, wanted):
                 raise InputError(
-                    f"Storage {storage.redacted_url} has a study {name!r} already; choose another name, or delete it "
-                    f"('gloss-tune studies delete {name}')"
+                    f"Storage {storage.redacted_url} has a study {wanted!r} already; choose another name, or delete it "
+                    f"('gloss-tune studies delete {wanted}')"
                 )
-        written(session)
+        write(session)
 
 
 def _copy(original: OpenStudy, name: str) -> Callable[[Any], None]:
@@ -167,7 +175,7 @@ def _copy(original: OpenStudy, name: str) -> Callable[[Any], None]:
         own: dict[str, Any] = {IDENTIFIER: identifier, FILES: files, CREATED: created_now()}
         copy_rows(session, original.study_id, name, own, _NOT_COPIED)
         for part in parts[1:]:
-            child = name + _SUFFIX
+            child = confirmation_name(name)
             confirms = {**(part.confirms or {}), "study": name, "files": files}
             own = {**own, FILES: files_name(child, identifier), CONFIRMS: confirms}
             copy_rows(session, part.study_id, child, own, _NOT_COPIED)
@@ -182,6 +190,7 @@ def _rename(study: OpenStudy, name: str) -> Callable[[Any], None]:
         rename_rows(session, study.study_id, name, {FILES: study.files})
         for part in parts[1:]:
             confirms = {**(part.confirms or {}), "study": name}
-            rename_rows(session, part.study_id, name + _SUFFIX, {FILES: part.files, CONFIRMS: confirms})
+            own = {FILES: part.files, CONFIRMS: confirms}
+            rename_rows(session, part.study_id, confirmation_name(name), own)
 
     return write

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -27,26 +28,23 @@ def list_studies(url: str, artifacts: Path | None = None) -> list[dict[str, Any]
     """
     storage = open_storage(url, read_only=True)
     studies = all_studies(storage)
-    names = {study.name: study for study in studies}
     rows = [
-        _row(study, confirmation_in(names, study), artifacts)
+        _row(study, confirmation_in(studies, study), artifacts)
         for study in studies
-        if not _is_part(study, names)
+        if not _is_part(study, studies)
     ]
     return sorted(rows, key=lambda row: (row["created"] or "", row["name"]))
 
 
-def confirmation_in(names: dict[str, OpenStudy], study: OpenStudy) -> OpenStudy | None:
+def confirmation_in(studies: Sequence[OpenStudy], study: OpenStudy) -> OpenStudy | None:
     """The confirmation of a study among others of its storage; None if it has none."""
-    found = (other for other in names.values() if other.confirms and other.confirms["files"] == study.files)
+    found = (other for other in studies if other.confirms and other.confirms["files"] == study.files)
     return next(found, None)
 
 
-def _is_part(study: OpenStudy, names: dict[str, OpenStudy]) -> bool:
+def _is_part(study: OpenStudy, studies: Sequence[OpenStudy]) -> bool:
     """Whether it is the confirmation of a study that is there, too."""
-    return study.confirms is not None and any(
-        other.files == study.confirms["files"] for other in names.values()
-    )
+    return study.confirms is not None and any(other.files == study.confirms["files"] for other in studies)
 
 
 def _row(study: OpenStudy, confirmation: OpenStudy | None, artifacts: Path | None) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
@@ -46,16 +47,7 @@ def enqueue(
     opened = open_study(storage, study)
     extended = enqueue_trial(opened, _parse(params), token)
     if format is Format.json:
-        emit(
-            to_json(
-                {
-                    "study": opened.name,
-                    "added": extended.added,
-                    "trials": extended.trials,
-                    "repeated": extended.repeated,
-                }
-            )
-        )
+        emit(to_json({"study": opened.name, **asdict(extended)}))
     else:
         emit(budget_text(extended, opened.name))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -40,16 +41,7 @@ def extend(
     opened = open_study(storage, study)
     extended = extend_study(opened, trials, token)
     if format is Format.json:
-        emit(
-            to_json(
-                {
-                    "study": opened.name,
-                    "added": extended.added,
-                    "trials": extended.trials,
-                    "repeated": extended.repeated,
-                }
-            )
-        )
+        emit(to_json({"study": opened.name, **asdict(extended)}))
         return
     emit(budget_text(extended, opened.name))
     hindered = why_none_begins(opened)

@@ -67,7 +67,7 @@ def confirm(
             by another study. Nothing was written.
     """
     _check_confirmable(opened)
-    name = check_name(opened.name + _SUFFIX)
+    name = check_name(confirmation_name(opened.name))
     before = confirmation_of(opened)
     plan = None if before is None else _plan(before)
     top = top or (DEFAULT_TOP if plan is None else plan.top)
@@ -105,9 +105,14 @@ def confirm(
     return Confirmation(now, after, len(after.runs_beyond(earlier)), newcomers)
 
 
+def confirmation_name(name: str) -> str:
+    """What the confirmation of a study of this name is called."""
+    return name + _SUFFIX
+
+
 def confirmation_of(opened: OpenStudy) -> OpenStudy | None:
     """The confirmation of a study; None if it has none."""
-    found = open_beside(opened, opened.name + _SUFFIX)
+    found = open_beside(opened, confirmation_name(opened.name))
     if found is None or found.confirms is None or found.confirms["files"] != opened.files:
         return None  # also where the study was deleted and another made under its name
     return found

@@ -16,6 +16,7 @@ from gloss_tune.confirm.confirmation import confirm
 from gloss_tune.confirm.export import export
 from gloss_tune.errors import InputError
 from gloss_tune.filesystem import why_not_writable
+from gloss_tune.finetune.model_folder import DESCRIPTION
 from gloss_tune.launch.group import Group, finish_study
 from gloss_tune.logging import logger
 from gloss_tune.pipeline.plan import (
@@ -269,12 +270,9 @@ def _finish(
     output, options = pipeline.output, pipeline.options
     exported = export(opened)
     _write(output / BEST, exported)
-    model: Path | None = output / MODEL
-    assert model is not None
+    model = None if opened.spec.rehearse else output / MODEL
     test = None
-    if opened.spec.rehearse:
-        model = None
-    elif not (model / "gloss_tune.json").exists():
+    if model is not None and not (model / DESCRIPTION).exists():
         sizes = replace(sizes, val=plan.max_val_docs or sizes.val)
         _, docs = final_training(clock.left(plan.report_seconds), speed, sizes, opened.spec.most_epochs)
         device = pipeline.group.devices[0]

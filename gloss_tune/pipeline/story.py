@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gloss_tune.confirm.confirmation import ranking
+from gloss_tune.errors import InputError
 from gloss_tune.study.results import best_trial, complete_trial
 from gloss_tune.study.study import OpenStudy
 
@@ -53,8 +54,6 @@ def _unconfirmed(opened: OpenStudy, number: int, value: float) -> str:
     metric = opened.spec.metric
     if number == CUSTOMARY_TRIAL:
         return f"The search found nothing better than the customary setting ({metric} {value:.4f})."
-    from gloss_tune.errors import InputError
-
     try:
         customary = complete_trial(opened, CUSTOMARY_TRIAL).value
     except InputError:
