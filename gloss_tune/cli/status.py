@@ -122,10 +122,20 @@ def _print(now: dict[str, Any]) -> None:
     emit("\n".join(f"{name:9} {text}" for name, text in lines))
     if now["workers"]:
         emit("")
+        jobs = any(w["job"] for w in now["workers"])
         rows = [
-            (w["id"], w["device"], w["trial"], w["epoch"] or None, w["speed"] or None) for w in now["workers"]
+            (
+                w["id"],
+                *((w["job"] or None, w["node"] or None) if jobs else ()),
+                w["device"],
+                w["trial"],
+                w["epoch"] or None,
+                w["speed"] or None,
+            )
+            for w in now["workers"]
         ]
-        print_table(["worker", "device", "trial", "epoch", "documents/s"], rows)
+        columns = ["worker", *(("job", "node") if jobs else ()), "device", "trial", "epoch", "documents/s"]
+        print_table(columns, rows)
 
 
 def _kept(artifacts: dict[str, Any]) -> str:

@@ -49,6 +49,8 @@ class WorkerEntry:
         precision: that it computes in; empty before its first trial, and in a rehearsal.
         hardware: what its device is, by its maker's name; empty likewise.
         machine: within which ``pid`` is its own (see :mod:`gloss_tune.processes`).
+        job: of the engine that started it, empty without one (see :mod:`gloss_tune.jobs`).
+        node: what that engine calls its machine.
     """
 
     id: str
@@ -61,6 +63,8 @@ class WorkerEntry:
     machine: str = ""
     precision: str = ""
     hardware: str = ""
+    job: str = ""
+    node: str = ""
 
     @property
     def is_gone(self) -> bool:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from gloss_tune.errors import ExitCode, GlossTuneError, StorageLostError, StudyStoppedError
 from gloss_tune.faults import lost_device_told
+from gloss_tune.jobs import this_job
 from gloss_tune.logging import logger
 from gloss_tune.processes import this_process
 from gloss_tune.queue.budget import unfinished
@@ -94,7 +95,10 @@ class _Worker:
         self._deadline = None if options.timeout is None else time.monotonic() + options.timeout
         me = this_process()
         self.id = f"{me.host}-{me.pid}-{secrets.token_hex(2)}"
-        entry = WorkerEntry(self.id, me.host, me.pid, runs.device, machine=me.machine)
+        job = this_job()
+        entry = WorkerEntry(
+            self.id, me.host, me.pid, runs.device, machine=me.machine, job=job.name, node=job.node
+        )
         self._keeper = LeaseKeeper(opened, entry)
         known = None if options.until is None else epoch_seconds(opened)
         self._notice = Notice(stop, lambda: self._keeper.steering, options.until, known)

@@ -70,7 +70,7 @@ def test_a_worker_told_to_stop_without_a_storage_leaves_in_time(
 def test_readers_do_not_wait(on_postgres: Commands, postgres_server: PostgresServer) -> None:
     create(on_postgres)
     with postgres_server.outage():
-        for command in ("status", "trials", "export", "worker", "reap"):
+        for command in ("status", "trials", "export", "launch", "reap"):
             ended = on_postgres(command, exit_code=69, timeout=40)
             assert ended.stderr.count("\n") <= 2
             assert "cannot be opened" in ended.stderr

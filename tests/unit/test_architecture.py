@@ -29,6 +29,7 @@ FLOORS = {
             "cores",
             "faults",
             "filesystem",
+            "jobs",
             "limits",
             "markdown",
             "metrics",

@@ -100,7 +100,7 @@ def test_extras_and_entry_point(wheel: dict[str, str], metadata: Message) -> Non
     [text] = [text for name, text in wheel.items() if name.endswith(".dist-info/entry_points.txt")]
     entries = configparser.ConfigParser()
     entries.read_string(text)
-    assert dict(entries["console_scripts"]) == {"gloss-tune": "gloss_tune.cli:main"}
+    assert dict(entries["console_scripts"]) == {"gloss-tune": "gloss_tune.__main__:main"}
 
 
 def test_the_source_archive_builds_the_same_wheel(
