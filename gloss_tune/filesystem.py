@@ -31,6 +31,22 @@ Mount = tuple[str, str]
 """Mount point and kind of file system."""
 
 
+def expanded(path: str | Path) -> Path:
+    """The path with ``~`` as the home folder that it stands for; as it is, where there is no such user."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
+def is_there(path: Path) -> bool:
+    """Whether a path exists; False, too, where nothing can be there, or nobody may look."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
 def nonlocal_filesystem(path: Path, mounts: Iterable[Mount] | None = None) -> str | None:
     """The kind of file system that holds a path, such as ``nfs4`` or ``9p``, unless it is known to be local.
 

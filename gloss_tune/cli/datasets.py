@@ -118,7 +118,6 @@ def _show(name: str, data_dir: Any, format: Format, **how: Any) -> None:
         for split, part in splits.items()
         if part is not None
     }
-    own = bool(dataset.reading.columns) and not dataset.reading.known
     words = float(np.mean([len(text.split()) for text in dataset.train.texts]))
     shown: dict[str, Any] = {
         "name": dataset.name,
@@ -132,7 +131,7 @@ def _show(name: str, data_dir: Any, format: Format, **how: Any) -> None:
         },
         "columns": list(dataset.reading.columns),
         "val": "held out of train" if dataset.reading.held_out else dataset.reading.files.get("val"),
-        "warnings": [*dataset.warnings, *(doubts(dataset) if own else ())],
+        "warnings": [*dataset.warnings, *(doubts(dataset) if dataset.reading.own else ())],
     }
     if format is Format.json:
         emit(to_json(shown))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
@@ -41,6 +42,8 @@ def account(dataset: TextDataset) -> str:
         said += (
             f"; text from {'column' if len(texts) == 1 else 'columns'} {quoted(texts)}, label from {label!r}"
         )
+    elif reading.own:
+        said += "; each text from a file, its label from the folder"
     return said
 
 
@@ -88,10 +91,14 @@ def _odd_names(dataset: TextDataset) -> Iterator[str]:
             )
     alike: dict[str, list[str]] = defaultdict(list)
     for name in dataset.classes:
-        alike["".join(name.casefold().split())].append(name)
+        alike["".join(unicodedata.normalize("NFKC", name).casefold().split())].append(name)
     for names in alike.values():
         if len(names) > 1:
-            yield f"Classes {quoted(names)} differ in capitals or spaces only: are they one?"
+            yield f"Classes {quoted(names)} differ in capitals or spaces only, or look the same: are they one?"
+    lists = [name for name in dataset.classes if name[0] + name[-1] in ("[]", "{}", "()")]
+    if lists:
+        verb = "is" if len(lists) == 1 else "are"
+        yield f"{_classes(lists)} {verb} written as lists: {quoted(lists)}. A document has one label."
 
 
 def _conflicts(dataset: TextDataset) -> Iterator[str]:

@@ -18,6 +18,8 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _UTF8 = "utf-8-sig"
+_ENOUGH = 1 << 16  # bytes to tell an encoding by
+_ASCII = frozenset(b"\t\n\r" + bytes(range(32, 127)))
 # what is no UTF-8 arrives as halves of surrogate pairs, which UTF-8 cannot spell
 _STRAY = re.compile("[\udc80-\udcff]")
 _SEVERAL_BYTES = re.compile("[^\0-\x7f\udc80-\udcff]")
@@ -31,7 +33,7 @@ def encoding_of(head: bytes, asked: str | None) -> str:
         asked: what the user says, which wins.
 
     Returns:
-        ``utf-8-sig``, unless a byte order mark or zero bytes in every other place say that it is another Unicode.
+        ``utf-8-sig``, unless a byte order mark or the places of zero bytes say that it is another Unicode.
 
     Raises:
         DataError: there is no encoding of the name asked for.
@@ -41,10 +43,35 @@ def encoding_of(head: bytes, asked: str | None) -> str:
     for mark, name in _MARKS:
         if head.startswith(mark):
             return name
-    even, odd = head[0::2].count(0), head[1::2].count(0)
-    if max(even, odd) * 50 > len(head) and not min(even, odd):
-        return "utf-16-be" if even else "utf-16-le"
-    return _UTF8
+    return _by_zeros(head) or _UTF8
+
+
+def _by_zeros(head: bytes) -> str | None:
+    """Which Unicode of several bytes a character the places of zero bytes speak of; a few in UTF-8 do not."""
+    head = head[:_ENOUGH]
+    if 0 not in head:
+        return None
+    zeros = [head[at::4].count(0) for at in range(4)]
+    quarter = len(head) // 4
+    for name, (low, _, high, highest) in (("utf-32-le", zeros), ("utf-32-be", zeros[::-1])):
+        if quarter and highest >= quarter and 2 * high > quarter > 2 * low:
+            return name
+    pairs = list(zip(head[0::2], head[1::2], strict=False))
+    little = sum(high == 0 and low in _ASCII for low, high in pairs)
+    big = sum(high == 0 and low in _ASCII for high, low in pairs)
+    # Chinese has zeros in its separators and line ends, and in a sign or two; but then the bytes are no UTF-8 either
+    least = len(pairs) / (3 if _is_utf8(head) else 50)
+    if max(little, big) > max(least, 2 * min(little, big)):
+        return "utf-16-le" if little > big else "utf-16-be"
+    return None
+
+
+def _is_utf8(head: bytes) -> bool:
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)  # the last character may be cut
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def decoded_lines(

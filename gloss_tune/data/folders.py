@@ -22,6 +22,11 @@ WORDS: Mapping[str, tuple[str, ...]] = {
 
 _EITHER = ("eval", "evaluation")  # to some val, to others test
 _EXCEL = (".xlsx", ".xls", ".xlsm", ".ods")
+# Tables and documents of other kinds: one that is called as a split is one that the user counts on.
+_OTHER_KINDS = frozenset((
+    ".orc", ".avro", ".pkl", ".pickle", ".npy", ".npz", ".h5", ".hdf5", ".tar", ".tgz", ".7z", ".rar", ".lz4", ".lzma",
+    ".z", ".xml", ".dat", ".data", ".arff", ".dta", ".sav", ".rds", ".rdata", ".svm", ".libsvm", ".conll", "",
+))  # fmt: skip
 _SHARD = re.compile(r"(?P<stem>.*?)-(?P<at>\d+)-of-(?P<of>\d+)(?:-[0-9a-f]+)?")
 _NUMBERED = re.compile(r"(?:part|data|shard|chunk)?[-_.]?\d+.*")
 
@@ -69,6 +74,17 @@ def split_files(folder: Path, *, as_before: bool = False) -> SplitFiles:
     return below[0] if below else found
 
 
+def split_named(name: str) -> str | None:
+    """The split of this name, in any capitals."""
+    return _split_of(name.lower(), WORDS)
+
+
+def split_of_name(name: str) -> str | None:
+    """The split that a file without its endings, or a folder, is called after, as a whole or at its end."""
+    name = name.lower()
+    return _split_of(name, WORDS) or _split_of(re.split(r"[^a-z0-9]+", name)[-1], WORDS)
+
+
 def what_lies_in(folder: Path) -> str:
     """The first names in a folder, for a message."""
     names = sorted(path.name + "/" * path.is_dir() for path in folder.iterdir())
@@ -79,8 +95,14 @@ def _in_folder(folder: Path, words: Mapping[str, tuple[str, ...]]) -> SplitFiles
     exact: dict[str, dict[str, list[Path]]] = defaultdict(lambda: defaultdict(list))
     ending: dict[str, dict[str, list[Path]]] = defaultdict(lambda: defaultdict(list))
     others: list[Path] = []
+    unread: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or not path.is_file() or not _is_data(path):
+        broken = path.is_symlink() and not path.exists()  # said when it is opened
+        if path.name.startswith(".") or not (path.is_file() or broken):
+            continue
+        if not _is_data(path):
+            if bare_suffix(path) in _OTHER_KINDS and (split := _split_of(_first_word(path), words)):
+                unread[split] = path
             continue
         stem, kind = _stem(path)
         split, last = _split_of(stem, words), _split_of(re.split(r"[^a-z0-9]+", stem)[-1], words)
@@ -93,8 +115,11 @@ def _in_folder(folder: Path, words: Mapping[str, tuple[str, ...]]) -> SplitFiles
     for path in sorted(folder.iterdir()):
         split = _split_of(path.name.lower(), words)
         beside = path.is_dir() and split and split not in exact and len(words["val"]) > 1
-        if split and beside and (inner := _shards_of_folder(path)):
-            exact[split][f"{path.name}/"] = inner
+        if split and beside:
+            if inner := _shards_of_folder(path):
+                exact[split][f"{path.name}/"] = inner
+            elif any(path.iterdir()):
+                others.append(path)
     files = {}
     for split in SPLITS:
         groups = exact.get(split) or ending.get(split)
@@ -102,6 +127,8 @@ def _in_folder(folder: Path, words: Mapping[str, tuple[str, ...]]) -> SplitFiles
             files[split] = _only(folder, groups)
         if exact.get(split):
             others += [path for group in ending.get(split, {}).values() for path in group]
+    if len(words["val"]) > 1:
+        _refuse_unread(files, unread)
     _refuse_unclear(folder, files, others)
     return SplitFiles(files, tuple(sorted(path.name for path in others)), folder)
 
@@ -125,6 +152,10 @@ def _stem(path: Path) -> tuple[str, str]:
             path.name,
         )
     )
+
+
+def _first_word(path: Path) -> str:
+    return path.name.lower().partition(".")[0]
 
 
 def _split_of(word: str, words: Mapping[str, tuple[str, ...]]) -> str | None:
@@ -176,6 +207,16 @@ def _shards_of_folder(folder: Path) -> list[Path]:
             "number the parts of one."
         )
     return files
+
+
+def _refuse_unread(files: Mapping[str, tuple[Path, ...]], unread: Mapping[str, Path]) -> None:
+    """Files of another kind, called after a split of which there is no file that is read."""
+    missing = [path for split, path in unread.items() if split not in files]
+    if "train" in files and missing:
+        raise DataError(
+            f"A split has one of the endings {', '.join(SUFFIXES)}, but {quoted([str(path) for path in missing])} "
+            f"{'has' if len(missing) == 1 else 'have'} not. Save what is in it so, or move it away."
+        )
 
 
 def _refuse_unclear(folder: Path, files: Mapping[str, tuple[Path, ...]], others: list[Path]) -> None:

@@ -50,4 +50,4 @@ def _tidy(label: str) -> str:
     if len(label) > 1 and label[0] == label[-1] == '"' and '"' not in label[1:-1]:
         label = label[1:-1].strip()
     whole = _WHOLE.fullmatch(label)
-    return whole.group(1) if whole else label
+    return label if not whole else "0" if whole.group(1) == "-0" else whole.group(1)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import difflib
 import logging
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from gloss_tune.data.class_folders import class_folders, read_class_folder
 from gloss_tune.data.dataset import (
     SPLITS,
     Document,
@@ -19,8 +22,9 @@ from gloss_tune.data.dataset import (
     quoted,
 )
 from gloss_tune.data.download import fetch, locate
-from gloss_tune.data.folders import split_files, what_lies_in
+from gloss_tune.data.folders import split_files, split_named, what_lies_in
 from gloss_tune.data.hub_folder import is_hub_folder, read_hub_folder
+from gloss_tune.data.opening import unreadable
 from gloss_tune.data.reader import SUFFIXES
 from gloss_tune.data.reading import LabelledTexts, read_documents, read_labelled
 from gloss_tune.data.records import Layout
@@ -28,6 +32,8 @@ from gloss_tune.data.registry import DATASETS, DatasetInfo
 from gloss_tune.data.splits import hold_out
 from gloss_tune.data.stdlib import stdlib_documents
 from gloss_tune.errors import DataError
+from gloss_tune.filesystem import expanded, is_there
+from gloss_tune.wording import count
 
 _log = logging.getLogger(__name__)
 
@@ -67,7 +73,10 @@ def load_dataset(
     path = _own_path(name_or_path, data_dir)
     if path is None:
         return _load_known(DATASETS[str(name_or_path)], data_dir, download)
-    return _load_own(path, _Columns(text_column, label_column, layout, as_before), seed)
+    try:
+        return _load_own(path, _Columns(text_column, label_column, layout, as_before), seed)
+    except OSError as error:  # a folder that may not be looked into
+        raise unreadable(str(error.filename or path), error) from None
 
 
 def _own_path(asked: str | Path, data_dir: Path | None) -> Path | None:
@@ -82,12 +91,17 @@ def _own_path(asked: str | Path, data_dir: Path | None) -> Path | None:
                 asked,
             )
         return None
-    candidates = [Path(asked).expanduser()]
+    candidates = [expanded(asked)]
     inside = Path(asked)
     if data_dir is not None and not inside.is_absolute() and not {".", ".."} & set(str(asked).split("/")):
         candidates.append(data_dir / asked)
     for path in candidates:
-        if str(asked) and path.exists():
+        if str(asked) and is_there(path):
+            if not path.is_file() and not path.is_dir():
+                raise DataError(
+                    f"A data set is a file or a folder, to be read by each worker anew; {str(asked)!r} is a pipe or a "
+                    "device. Save what it gives in a file, and name that."
+                )
             return path
     raise _unknown(str(asked), data_dir)
 
@@ -95,16 +109,25 @@ def _own_path(asked: str | Path, data_dir: Path | None) -> Path | None:
 def _unknown(asked: str, data_dir: Path | None) -> DataError:
     near = difflib.get_close_matches(asked.lower(), DATASETS, n=3, cutoff=0.4)
     advice = f"Did you mean {' or '.join(near)}?" if near else "Check the name or the path."
-    folder = Path(asked).expanduser().absolute().parent
-    if asked and len(Path(asked).parts) > 1:  # a path: say where it breaks off
-        alike = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    folder = expanded(asked).absolute().parent
+    if re.match(r"\w+://", asked):
+        advice = "Download it, and name the file."
+    elif "\\" in asked and is_there(Path(asked.replace("\\", "/"))):
+        advice = f"Did you mean {asked.replace(chr(92), '/')!r}?"
+    elif asked and len(Path(asked).parts) > 1:  # a path: say where it breaks off
+        try:
+            alike = [path.name for path in folder.iterdir()]
+        except OSError:
+            alike = []
         near = difflib.get_close_matches(Path(asked).name, alike, n=3, cutoff=0.6)
-        there = next(place for place in [folder, *folder.parents] if place.exists())
+        there = next(place for place in [folder, *folder.parents] if is_there(place))
         advice = (
             f"Did you mean {quoted([str(Path(asked).parent / name) for name in near])}?"
             if near
             else f"There is {there}, and nothing of that name in it. Check the path."
         )
+    if any(sign in asked for sign in "*?[") and "://" not in asked:
+        advice = "A pattern is not expanded: name a folder, or a file."
     return DataError(
         f"A data set is one of {', '.join(DATASETS)}, or the path of a folder or file; {asked!r} is neither. {advice}"
     )
@@ -173,12 +196,18 @@ class _Columns:
             [document for part in parts for document in part.documents],
             parts[0].columns,
             tuple(note for part in parts for note in part.notes),
+            tuple(split for part in parts for split in part.splits),
         )
 
 
 def _load_own(path: Path, columns: _Columns, seed: int) -> TextDataset:
     unread: tuple[str, ...] = ()
-    if path.is_dir() and is_hub_folder(path):
+    by_class = class_folders(path) if path.is_dir() and not columns.as_before else {}
+    if by_class:
+        encoding = columns.layout.encoding if columns.layout is not None else None
+        read = {split: read_class_folder(folder, encoding) for split, folder in by_class.items()}
+        names = {split: f"{folder.name}/" for split, folder in by_class.items()}
+    elif path.is_dir() and is_hub_folder(path):
         read, unread = read_hub_folder(path, columns.text, columns.label, as_before=columns.as_before)
         names = {split: split for split in read}
     else:
@@ -188,27 +217,55 @@ def _load_own(path: Path, columns: _Columns, seed: int) -> TextDataset:
             f"A data folder holds train with one of the endings {', '.join(SUFFIXES)}, but {path} does not; it has "
             f"{what_lies_in(path)}. Rename the training file, or name one file instead of the folder."
         )
-    splits = {split: canonical(read[split].documents) for split in SPLITS if split in read}
+    notes = [note for part in read.values() for note in part.notes]
+    read_from = read["train"].columns
+    # one after the other, so that at most one of them is there twice
+    splits = {split: canonical(read.pop(split).documents) for split in SPLITS if split in read}
     held_out = "val" not in splits
     if held_out:
         train, val = hold_out(splits["train"], seed, str(path), each_class=not columns.as_before)
         splits = {"train": train, "val": val, **{s: splits[s] for s in ("test",) if s in splits}}
-    warnings = [note for part in read.values() for note in part.notes]
     if unread:
-        warnings.append(f"Only train, val and test are read; {path} also has {quoted(unread)}.")
+        notes.append(f"Only train, val and test are read; {path} also has {quoted(unread)}.")
     name = path.resolve().stem if path.is_file() else path.resolve().name
-    reading = Reading(read["train"].columns, names, held_out=held_out)
-    return build_dataset(name, str(path.absolute()), splits, warnings, reading)
+    reading = Reading(read_from, names, held_out=held_out)
+    return build_dataset(name, str(path.absolute()), splits, notes, reading)
 
 
 def _read_files(
     path: Path, columns: _Columns
 ) -> tuple[dict[str, LabelledTexts], dict[str, str], tuple[str, ...]]:
     if not path.is_dir():
-        return {"train": columns.read([path])}, {"train": path.name}, ()
+        whole = columns.read([path])
+        if not columns.as_before and (parts := _by_split(whole, path.name)):
+            return parts, dict.fromkeys(parts, f"{path.name}, column split"), ()
+        return {"train": whole}, {"train": path.name}, ()
     found = split_files(path, as_before=columns.as_before)
     read = {split: columns.read(files) for split, files in found.files.items() if "train" in found.files}
     return read, _names(found.files), found.others
+
+
+def _by_split(whole: LabelledTexts, name: str) -> dict[str, LabelledTexts]:
+    """The splits of a file whose column ``split`` names them; none where it says something else."""
+    meant = {said: split_named(said) for said in dict.fromkeys(whole.splits)}
+    if "train" not in meant.values():
+        return {}
+    parts: dict[str, list[Document]] = {split: [] for split in SPLITS if split in meant.values()}
+    left_out: Counter[str] = Counter()
+    for document, said in zip(whole.documents, whole.splits, strict=True):
+        split = meant[said]
+        if split is None:
+            left_out[said] += 1
+        else:
+            parts[split].append(document)
+    notes = [
+        f"{name}: {count(number, 'document')} of the split {said!r} {'is' if number == 1 else 'are'} left out."
+        for said, number in left_out.items()
+    ]
+    return {
+        split: LabelledTexts(documents, whole.columns, (*whole.notes, *notes) if split == "train" else ())
+        for split, documents in parts.items()
+    }
 
 
 def _names(files: Mapping[str, Sequence[Path]]) -> dict[str, str]:

@@ -22,6 +22,26 @@ PACKED = (".gz", ".bz2", ".xz", ".zst", ".zip")
 
 _HEAD = 1 << 20
 _LARGE = 32 << 20  # bytes from which on someone who watches is shown how far it is
+_UNPACK = "Unpack it, and name the folder or file."
+_SAVE = "Save its table as CSV or Parquet, and name that file."
+#: How files of other kinds begin, what they are, and what to do.
+_FOREIGN = (
+    (b"version https://git-lfs.github.com/", "the pointer to a file of Git LFS", "Fetch it: git lfs pull."),
+    (b"7z\xbc\xaf\x27\x1c", "an archive (7z)", _UNPACK),
+    (b"Rar!\x1a\x07", "an archive (rar)", _UNPACK),
+    (b"\x1f\x9d", "packed by compress", _UNPACK),
+    (b"\x04\x22\x4d\x18", "packed by lz4", _UNPACK),
+    (b"\x5d\0\0", "packed by the old lzma", _UNPACK),
+    (b"SQLite format 3\0", "a database (SQLite)", _SAVE),
+    (b"\x89HDF\r\n", "an HDF5 file", _SAVE),
+    (b"Obj\x01", "an Avro file", _SAVE),
+    (b"\x93NUMPY", "an array of NumPy", _SAVE),
+    *((b"\x80" + bytes([protocol]), "a pickle of Python", _SAVE) for protocol in range(2, 6)),
+    (b"%PDF-", "a PDF document", "Name a file of texts."),
+    (b"{\\rtf", "a document (RTF)", "Save it as plain text, and name that file."),
+    (b"\x89PNG\r\n", "an image", "Name a file of texts."),
+    (b"\xff\xd8\xff", "an image", "Name a file of texts."),
+)
 _EXCEL = (".xlsx", ".xls", ".xlsm", ".xlsb", ".ods")
 
 
@@ -116,7 +136,8 @@ def _watched(path: Path) -> Iterator[io.BufferedReader]:
     """The file; on a terminal with a progress bar, if it is large."""
     with path.open("rb") as file:
         size = path.stat().st_size
-        if size < _LARGE or sys.stderr is None or not sys.stderr.isatty():
+        by_itself = file.peek(8).startswith((b"PAR1", b"ARROW1"))  # pyarrow opens the file itself
+        if size < _LARGE or by_itself or sys.stderr is None or not sys.stderr.isatty():
             yield file
             return
         from rich.console import Console
@@ -183,9 +204,14 @@ def _only_member(stream: io.BufferedReader, name: str) -> Any:
 
 
 def _refuse_foreign(head: bytes, name: str) -> None:
-    if head[257:262] == b"ustar":
-        raise DataError(
-            f"{name} is an archive (tar), which is not read. Unpack it, and name the folder or file."
-        )
     if head.startswith(b"\xd0\xcf\x11\xe0"):
         raise refuse_workbook(name)
+    if head[257:262] == b"ustar":
+        raise _foreign(name, "an archive (tar)", _UNPACK)
+    for begin, what, next_step in _FOREIGN:
+        if head.startswith(begin):
+            raise _foreign(name, what, next_step)
+
+
+def _foreign(name: str, what: str, next_step: str) -> DataError:
+    return DataError(f"{name} is {what}, which is not read. {next_step}")

@@ -1,21 +1,26 @@
-"""Reads records of Parquet."""
+"""Reads records of Parquet, and of Arrow's own files and streams (Feather)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
-from gloss_tune.data.records import Record, Table, columns_of
+from gloss_tune.data.records import Record, Table, columns_of, split_column
 from gloss_tune.errors import DataError
+
+BEGIN = (b"PAR1", b"ARROW1", b"FEA1", b"\xff\xff\xff\xff")
+"""First bytes of the files that are read here."""
 
 _BATCH = 10_000
 
 
-def read_parquet(source: Any, name: str, wanted: Sequence[str] | None) -> Table:
-    """The records of a Parquet file.
+def read_parquet(source: Any, head: bytes, name: str, wanted: Sequence[str] | None) -> Table:
+    """The records of a file of Parquet or Arrow.
 
     Args:
         source: path, or bytes.
+        head: its first bytes.
         name: for messages.
         wanted: columns to read, or None for all.
 
@@ -30,21 +35,47 @@ def read_parquet(source: Any, name: str, wanted: Sequence[str] | None) -> Table:
             f"{name} needs the package pyarrow, which is not installed. Install it (pip install pyarrow), or save the "
             "data as CSV."
         ) from error
+    kind = "Arrow" if head.startswith(BEGIN[1:]) else "Parquet"
     try:
         if isinstance(source, bytes):
             source = pyarrow.BufferReader(source)
-        file = pyarrow.parquet.ParquetFile(source)
+        file = _ArrowTable(source, head) if kind == "Arrow" else pyarrow.parquet.ParquetFile(source)
     except (pyarrow.ArrowException, OSError) as error:
-        raise _unreadable(name, error) from error
+        raise _unreadable(name, kind, error) from error
     columns = tuple(file.schema_arrow.names)
     if wanted is None:
         read = list(columns)
     else:
         read = [column for asked in wanted for column in columns_of(asked, columns) if column in columns]
-    return Table(name, "parquet", "row", columns, _records(file, name, read))
+        read += [column for column in [split_column(columns, read)] if column is not None]
+    return Table(name, "parquet", "row", columns, _records(file, name, kind, read))
 
 
-def _records(file: Any, name: str, read: list[str]) -> Iterator[Record]:
+class _ArrowTable:
+    """A file of Arrow, mapped into memory, with the face of a Parquet file."""
+
+    def __init__(self, source: Any, head: bytes) -> None:
+        import pyarrow
+        import pyarrow.feather
+
+        if head.startswith(BEGIN[3]):
+            with pyarrow.OSFile(str(source)) if isinstance(source, Path) else source as stream:
+                self._table = pyarrow.ipc.open_stream(stream).read_all()
+        else:
+            self._table = pyarrow.feather.read_table(source, memory_map=isinstance(source, Path))
+        self.schema_arrow = self._table.schema
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        del self._table
+
+    def iter_batches(self, size: int, columns: list[str]) -> Any:
+        return self._table.select(columns).to_batches(size)
+
+
+def _records(file: Any, name: str, kind: str, read: list[str]) -> Iterator[Record]:
     import pyarrow
 
     with file:
@@ -56,8 +87,8 @@ def _records(file: Any, name: str, read: list[str]) -> Iterator[Record]:
                     yield Record(number, dict(zip(names, values, strict=True)))
                     number += 1
         except (pyarrow.ArrowException, OSError, ValueError) as error:
-            raise _unreadable(name, error) from error
+            raise _unreadable(name, kind, error) from error
 
 
-def _unreadable(name: str, error: Exception) -> DataError:
-    return DataError(f"{name} is not a readable Parquet file ({error}). Check how it was made.")
+def _unreadable(name: str, kind: str, error: Exception) -> DataError:
+    return DataError(f"{name} is not a readable {kind} file ({error}). Check how it was made.")

@@ -13,7 +13,7 @@ from gloss_tune.data.delimited import read_csv, read_tsv
 from gloss_tune.data.encoding import decoded_lines, encoding_of
 from gloss_tune.data.objects import read_json
 from gloss_tune.data.opening import bare_suffix, is_packed, open_data, unreadable
-from gloss_tune.data.parquet import read_parquet
+from gloss_tune.data.parquet import BEGIN, read_parquet
 from gloss_tune.data.records import Layout, Record, Table, columns_of
 from gloss_tune.errors import DataError
 
@@ -24,7 +24,7 @@ _FORMATS = {
     **dict.fromkeys([".csv"], "csv"),
     **dict.fromkeys([".tsv", ".tab"], "tsv"),
     **dict.fromkeys([".jsonl", ".ndjson", ".json"], "jsonl"),
-    **dict.fromkeys([".parquet", ".pq"], "parquet"),
+    **dict.fromkeys([".parquet", ".pq", ".arrow", ".feather"], "parquet"),
 }
 DATA_SUFFIXES = tuple(_FORMATS)
 _HEAD_CHARACTERS = 1 << 20
@@ -58,8 +58,9 @@ def open_table(
     with open_data(file, name) as (head, stream):
         format = _format(file, name, head, layout, wanted, plain_lines=plain_lines)
         if format == "parquet":
-            packed = not isinstance(file, Path) or is_packed(file) or not head.startswith(b"PAR1")
-            table = read_parquet(stream.read() if packed else file, name, None if every_column else asked)
+            packed = not isinstance(file, Path) or is_packed(file) or not head.startswith(BEGIN)
+            source = stream.read() if packed else file
+            table = read_parquet(source, head, name, None if every_column else asked)
         else:
             table = _text_table(format, stream, head, name, layout, wanted, whole=isinstance(file, Path))
         with contextlib.closing(_guarded(table.records, name)) as records:
@@ -89,7 +90,7 @@ def _format(
 ) -> str:
     if layout.format is not None:
         return layout.format
-    if head.startswith(b"PAR1"):
+    if head.startswith(BEGIN):
         return "parquet"
     suffix = bare_suffix(PurePath(name)) if isinstance(file, Path) else ""
     if suffix in _FORMATS:

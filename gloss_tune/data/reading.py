@@ -12,7 +12,7 @@ from typing import Any
 from gloss_tune.data.dataset import Document, quoted
 from gloss_tune.data.labels import label_of
 from gloss_tune.data.reader import SUFFIXES, open_table
-from gloss_tune.data.records import Layout, Record, Table, columns_of, missing_column
+from gloss_tune.data.records import Layout, Record, Table, columns_of, missing_column, split_column
 from gloss_tune.errors import DataError
 from gloss_tune.wording import listed
 
@@ -37,11 +37,13 @@ class LabelledTexts:
         documents: (text, label) in the file's order.
         columns: those that texts and label were read from.
         notes: what the user should know, one sentence each.
+        splits: of each document, what a column ``split`` says; none where there is no such column.
     """
 
     documents: list[Document]
     columns: tuple[str, ...]
     notes: tuple[str, ...]
+    splits: tuple[str, ...] = ()
 
 
 def read_documents(path: Path, text_column: str = "text", label_column: str = "label") -> list[Document]:
@@ -81,9 +83,11 @@ def labelled(table: Table, text_column: str, label_column: str, *, as_before: bo
     faults: list[Record] = []
     blank: dict[str, list[int]] = {text_column: [], label_column: []}
     documents: list[Document] = []
+    splits: list[str] = []
     spelled = _Labels(as_before)
     parts = columns_of(text_column, table.columns)
     table.require([*parts, label_column])
+    beside = split_column(table.columns or (), (*parts, label_column))
     for record in table.records:
         if record.fault is not None:
             faults.append(record)
@@ -112,6 +116,10 @@ def labelled(table: Table, text_column: str, label_column: str, *, as_before: bo
         if not label:
             blank[label_column].append(record.place)
         documents.append((text, label))
+        if table.columns is None and len(documents) == 1:
+            beside = split_column(record.values, (*parts, label_column))
+        if beside is not None:
+            splits.append(str(record.values.get(beside) or "").strip())
     refuse_faults(table.name, table.unit, faults)
     for column, places in blank.items():
         _refuse_blank(table.name, table.unit, column, places)
@@ -121,7 +129,7 @@ def labelled(table: Table, text_column: str, label_column: str, *, as_before: bo
         )
     name = Path(table.name).name
     notes = [f"{name}: {note}" for note in [*table.notes, *spelled.notes()]]
-    return LabelledTexts(documents, (*parts, label_column), tuple(notes))
+    return LabelledTexts(documents, (*parts, label_column), tuple(notes), tuple(splits))
 
 
 class _NoLabelError(ValueError):

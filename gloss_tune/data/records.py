@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -97,6 +97,11 @@ def columns_of(asked: str, present: Sequence[str] | None) -> tuple[str, ...]:
     if "," not in asked or asked in (present or ()):
         return (asked,)
     return tuple(dict.fromkeys(part.strip() for part in asked.split(",") if part.strip())) or (asked,)
+
+
+def split_column(present: Iterable[str], asked: Iterable[str]) -> str | None:
+    """The column that says which split a record belongs to: ``split``, unless it is asked for as another."""
+    return next((name for name in present if name.casefold() == "split" and name not in asked), None)
 
 
 def missing_column(place: str, column: str, present: Sequence[str], hint: str = "") -> str:

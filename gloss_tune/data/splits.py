@@ -37,10 +37,11 @@ def hold_out(
         DataError: no document can be spared.
     """
     copies = Counter(text for text, _ in documents)
-    names, labels = np.unique([label for _, label in documents], return_inverse=True)
-    counts = np.bincount(labels, minlength=len(names))
-    once = np.array([copies[text] == 1 for text, _ in documents])
-    spare = np.minimum(np.bincount(labels[once], minlength=len(names)), counts - 1)
+    index = {name: number for number, name in enumerate(sorted({label for _, label in documents}))}
+    labels = np.fromiter((index[label] for _, label in documents), np.int64, len(documents))
+    counts = np.bincount(labels, minlength=len(index))
+    once = np.fromiter((copies[text] == 1 for text, _ in documents), np.bool_, len(documents))
+    spare = np.minimum(np.bincount(labels[once], minlength=len(index)), counts - 1)
     if spare.sum() == 0:
         raise DataError(
             f"Without a val split, a tenth of train is held out, but no class of {source} has a second document to "

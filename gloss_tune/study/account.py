@@ -44,10 +44,9 @@ def say_what_was_read(spec: StudySpec, dataset: TextDataset, whole_classes: int)
         DataError: val cannot choose between trials by this metric.
     """
     logger.info("Data set %s: %s.", dataset.name, account(dataset))
-    own = bool(dataset.reading.columns) and not dataset.reading.known
     for warning in [
         *dataset.warnings,
-        *(doubts(dataset) if own else ()),
+        *(doubts(dataset) if dataset.reading.own else ()),
         *_doubts_of_training(spec, dataset, whole_classes),
     ]:
         logger.warning("Data set %s: %s", dataset.name, warning)

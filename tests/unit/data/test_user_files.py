@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import lzma
+import os
 import subprocess
 import zipfile
 from pathlib import Path
@@ -257,7 +258,8 @@ def test_copies_and_swapped_columns_are_told_from_too_few_documents(tmp_path: Pa
 @pytest.mark.parametrize(
     ("value", "label"),
     [
-        (1, "1"), (1.0, "1"), ("1", "1"), ("1.0", "1"), (" 1.00 ", "1"), ("-2.0", "-2"), (0.5, "0.5"), ("0.5", "0.5"),
+        (1, "1"), (1.0, "1"), ("1", "1"), ("1.0", "1"), (" 1.00 ", "1"), ("-2.0", "-2"),
+        ("-0.0", "0"), (-0.0, "0"), (0.5, "0.5"), ("0.5", "0.5"),
         ("1.10", "1.10"), ("v1.0", "v1.0"), ("01", "01"), (None, ""), (float("nan"), ""), (True, "True"),
         ("pos\u200b", "pos"), ("\ufeffpos", "pos"), ("\xa0pos ", "pos"), (' "pos"', "pos"), ('"', '"'),
         ("a\u200db", "a\u200db"),
@@ -385,3 +387,143 @@ def test_a_path_wins_over_the_name_of_a_known_data_set_and_a_bare_name_says_so(
     with caplog.at_level("WARNING"), pytest.raises(DataError, match="not on this machine"):
         load_dataset("r8", download=False)
     assert "write ./r8 to have your own" in caplog.text
+
+
+# ── splits told by a column, classes told by folders ──
+
+
+@pytest.mark.parametrize("column", ["split", "Split"])
+def test_a_column_of_splits_is_followed(tmp_path: Path, column: str) -> None:
+    words = ["train"] * 8 + ["Validation"] * 4 + ["test"] * 2 + ["unsupervised"] * 3
+    rows = [{"text": f"document {n}", "label": "ab"[n % 2], column: word} for n, word in enumerate(words)]
+    write(tmp_path / "d.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    table = f"text,label,{column}\n" + "".join(",".join(row.values()) + "\n" for row in rows)
+    write(tmp_path / "d.csv", table)
+    paths = [tmp_path / "d.jsonl", tmp_path / "d.csv"]
+    try:
+        import pandas
+        import pyarrow  # noqa: F401
+    except ImportError:
+        pass
+    else:
+        pandas.DataFrame(rows).to_parquet(tmp_path / "d.parquet")
+        paths.append(tmp_path / "d.parquet")
+    for path in paths:
+        found = load_dataset(path)
+        assert found.test is not None
+        assert (len(found.train), len(found.val), len(found.test)) == (8, 4, 2)
+        assert not found.reading.held_out
+        assert found.warnings == (f"{path.name}: 3 documents of the split 'unsupervised' are left out.",)
+    assert len(load_dataset(tmp_path / "d.csv", as_before=True).train) == 15
+
+
+@pytest.mark.parametrize("words", [("1", "2"), ("test", "val")])
+def test_a_column_split_without_train_is_another(tmp_path: Path, words: tuple[str, str]) -> None:
+    rows = [f"document {n},{'ab'[n % 2]},{words[n % 3 == 0]}" for n in range(20)]
+    found = load_dataset(write(tmp_path / "d.csv", "\n".join(["text,label,split", *rows])))
+    assert (len(found.train), found.reading.held_out) == (18, True)
+    assert load_dataset(tmp_path / "d.csv", label_column="split").classes == tuple(sorted(words))
+
+
+def write_classes(folder: Path, number: int, ending: str = ".txt") -> None:
+    for label in ("neg", "pos"):
+        for n in range(number):
+            write(folder / label / f"{n}{ending}", f"{folder.name} {label}\nreview {n}")
+
+
+@pytest.mark.parametrize("ending", [".txt", ""])
+def test_folders_of_classes(tmp_path: Path, ending: str) -> None:
+    write_classes(tmp_path / "imdb" / "train", 10, ending)
+    write_classes(tmp_path / "imdb" / "test", 3, ending)
+    write(tmp_path / "imdb" / "train" / "unsup" / "0.txt", "of no class")
+    write(tmp_path / "imdb" / "train" / "urls_pos.txt", "http://one")
+    write(tmp_path / "imdb" / "README", "about")
+    found = load_dataset(tmp_path / "imdb")
+    assert found.test is not None
+    assert (found.classes, len(found.train), len(found.val), len(found.test)) == (("neg", "pos"), 18, 2, 6)
+    assert "train neg\nreview 0" in (*found.train.texts, *found.val.texts)
+    assert found.warnings == ("train: 'unsup' has no labels and is left out (1 text).",)
+    alone = load_dataset(tmp_path / "imdb" / "test")
+    assert (alone.classes, len(alone.train), len(alone.val), alone.test) == (("neg", "pos"), 4, 2, None)
+    write(tmp_path / "imdb" / "test" / "pos" / "7.txt", "café".encode("cp1252"))
+    with pytest.raises(DataError, match=r"1 file is not text of its encoding.*7\.txt.*--encoding cp1252"):
+        load_dataset(tmp_path / "imdb")
+    found = load_dataset(tmp_path / "imdb" / "test", layout=Layout(encoding="cp1252"))
+    assert "café" in (*found.train.texts, *found.val.texts)
+
+
+def test_folders_of_classes_that_are_unclear(tmp_path: Path) -> None:
+    write_classes(tmp_path / "a" / "train", 4)
+    write(tmp_path / "a" / "val.csv", ROWS)
+    with pytest.raises(DataError, match=r"has 'val\.csv' beside 'train/'"):
+        load_dataset(tmp_path / "a")
+    write_classes(tmp_path / "b" / "train", 4)
+    write_classes(tmp_path / "b" / "training", 4)
+    with pytest.raises(DataError, match="has 'train', 'training'"):
+        load_dataset(tmp_path / "b")
+    write_classes(tmp_path / "c", 4)
+    write(tmp_path / "c" / "pos" / "9.txt", " \n")
+    with pytest.raises(DataError, match=r"1 file is empty: .*9\.txt"):
+        load_dataset(tmp_path / "c")
+
+
+# ── places that give nothing to read ──
+
+
+def test_no_file_called_after_a_split_is_passed_over(tmp_path: Path) -> None:
+    write(tmp_path / "a" / "train.csv", ROWS)
+    write(tmp_path / "a" / "val.pkl", b"\x80\x04")
+    with pytest.raises(DataError, match=r"'.*val\.pkl' has not"):
+        load_dataset(tmp_path / "a")
+    assert load_dataset(tmp_path / "a", as_before=True).reading.held_out
+    write(tmp_path / "b" / "train.csv", ROWS)
+    (tmp_path / "b" / "val.csv").symlink_to(tmp_path / "gone.csv")
+    with pytest.raises(DataError, match=r"val\.csv cannot be read: No such file"):
+        load_dataset(tmp_path / "b")
+    write(tmp_path / "c" / "train.csv", ROWS)
+    write(tmp_path / "c" / "test" / "test_code.py", "")
+    assert "also has 'test'" in load_dataset(tmp_path / "c").warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ("https://example.org/d.csv", "Download it, and name the file"),
+        ("~nobody-of-this-name/d.csv", "Check the path"),
+        ("data/*.csv", "A pattern is not expanded"),
+        ("x" * 300, "is neither"),
+        ("data\\d.csv", "Did you mean 'data/d.csv'"),
+    ],
+)
+def test_what_is_no_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: str, said: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "data" / "d.csv", ROWS)
+    with pytest.raises(DataError) as caught:
+        load_dataset(asked)
+    assert said in str(caught.value)
+
+
+def test_a_pipe_is_no_data_set_and_a_closed_folder_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DataError, match="is a pipe or a device"):
+        load_dataset(tmp_path / "pipe")
+    (tmp_path / "closed").mkdir()
+
+    def refuse(self: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(DataError, match=r"closed cannot be read: Permission denied\. Check the path"):
+        load_dataset(tmp_path / "closed")
+
+
+def test_labels_that_look_the_same_and_labels_that_are_lists_are_told(tmp_path: Path) -> None:
+    from gloss_tune.data.account import doubts
+
+    labels = ["café", "cafe\u0301", "['pos']", "['neg']"]
+    rows = [f'document {n},"{labels[n % 4]}"' for n in range(40)]
+    said = " ".join(doubts(load_dataset(write(tmp_path / "d.csv", "\n".join(["text,label", *rows])))))
+    assert "or look the same: are they one?" in said
+    assert "2 classes are written as lists: \"['neg']\"" in said
