@@ -87,11 +87,16 @@ def check_encoder(
             of the texts' tokens, gives other embeddings than its folder's ``encode``, or cannot compute in the
             precision that was asked for.
     """
-    model = load_sentence_transformer(resolved)
-    _check_vocabulary(model, resolved)
-    limit_length(model, resolved, max_length)
+    expected = _encoded(_loaded(resolved, max_length, 0), resolved, texts)
+    model = _loaded(resolved, max_length, 1)
+    again = _difference(_encoded(model, resolved, texts), expected, normalized=False)
+    if not again <= _TOLERANCE:
+        raise EncoderError(
+            f"An encoder's folder must hold all of its weights, got '{resolved.name}', whose embeddings differ by "
+            f"{again:.0%} from one loading to the next, since some begin at random; check that its weights and "
+            "configuration belong together"
+        )
     normalized = len(trained_modules(model)) < len(model)
-    expected = _encoded(model, resolved, texts)
     encoder = Encoder(model, resolved, max_length)
     rows = encoder.preprocessor(texts, max_length)
     unknown = _unknown_share(model, rows, resolved)
@@ -120,6 +125,16 @@ def check_encoder(
         difference,
         half_difference,
     )
+
+
+def _loaded(resolved: ResolvedEncoder, max_length: int, seed: int) -> SentenceTransformer:
+    """The encoder, with weights that depend on the seed where its files have none."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = load_sentence_transformer(resolved)
+    _check_vocabulary(model, resolved)
+    limit_length(model, resolved, max_length)
+    return model
 
 
 def some_of(texts: Sequence[str]) -> list[str]:

