@@ -54,7 +54,10 @@ def create(
     ] = False,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Read the data and print the resolved specification; write nothing."),
+        typer.Option(
+            "--dry-run",
+            help="Read the data, try the encoder on them, print the resolved specification; write nothing.",
+        ),
     ] = False,
     format: OutputFormat = Format.table,
 ) -> None:
@@ -64,8 +67,7 @@ def create(
     """
     from gloss_tune.errors import InputError
     from gloss_tune.study.create import create as create_study
-    from gloss_tune.study.create import resolve_data
-    from gloss_tune.study.inputs import portable
+    from gloss_tune.study.create import try_out
     from gloss_tune.study.study import open_study
 
     known = None if source is None else open_study(storage, source, read_only=True)
@@ -77,7 +79,7 @@ def create(
             f"A study that begins from {known.name!r} needs a name of its own; give one by --study"
         )
     if dry_run:
-        resolved, _ = resolve_data(portable(resolved), data_dir, download=False)
+        resolved = try_out(resolved, data_dir)
         emit(to_json(resolved.to_dict()) if format is Format.json else _to_toml(resolved.to_dict()))
         return
     created = create_study(resolved, storage, study, data_dir=data_dir, imported=known if history else None)

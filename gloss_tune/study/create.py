@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from gloss_tune.data import DATASETS, TextDataset, subsample
+from gloss_tune.encoder import ResolvedEncoder
+from gloss_tune.encoder.resolve import needs_download
 from gloss_tune.errors import DataError, SpecError, StorageError, StudyMismatchError
 from gloss_tune.logging import logger
 from gloss_tune.metrics import missing_classes
@@ -80,8 +82,8 @@ def create(
         attributes[EXTENSIONS] = [{"kind": "import", "token": imported.files, "trials": len(past)}]
     is_new = not _is_there(url, name)
     if is_new:  # all that may be refused comes before the storage is made
-        if encoder is not None and dataset is not None:
-            logger.info("Encoder %s: %s.", encoder.name, try_encoder(spec, encoder, dataset))
+        if encoder is not None:
+            _say_of_encoder(spec, encoder, dataset)
         queued = first_params(spec, dataset)
         storage = open_storage(url, create=True)
         is_new = create_study(storage, name, attributes, spec.trials, queued, spec.metric, history=past)
@@ -93,6 +95,34 @@ def create(
         spec, described = _as_it_was_made(opened, asked, spec, described, data_dir)
         _check_same(opened, spec, described, described_encoder)
     return Created(opened, is_new)
+
+
+def try_out(spec: StudySpec, data_dir: Path | None) -> StudySpec:
+    """All that :func:`create` checks of a specification, data and encoder; nothing is written or downloaded.
+
+    Args:
+        spec: of the study that may be made.
+        data_dir: folder of ``NAME/{train,val,test}.csv``.
+
+    Returns:
+        The specification, complete with what depends on the data.
+
+    Raises:
+        InputError: as ``create`` would.
+    """
+    spec, dataset = resolve_data(portable(spec), data_dir, download=False)
+    if dataset is not None:
+        _check_metric(spec.metric, dataset)
+    if not spec.rehearse and needs_download(spec.model):
+        logger.info("Encoder %r is not on this machine, and is tried when the study is made.", spec.model)
+    elif not spec.rehearse:
+        _say_of_encoder(spec, study_encoder(spec), dataset)
+    return spec
+
+
+def _say_of_encoder(spec: StudySpec, encoder: ResolvedEncoder, dataset: TextDataset | None) -> None:
+    if dataset is not None:
+        logger.info("Encoder %s: %s.", encoder.name, try_encoder(spec, encoder, dataset))
 
 
 def _is_there(url: str, name: str) -> bool:

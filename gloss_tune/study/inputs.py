@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from gloss_tune.data import DATASETS, Layout, TextDataset, load_dataset, subsample, subsample_val
 from gloss_tune.encoder import ResolvedEncoder
 from gloss_tune.errors import DataError, StudyMismatchError
+from gloss_tune.filesystem import expanded, is_there
 from gloss_tune.spec.spec import StudySpec
 from gloss_tune.study.encoder import encoder_like
 from gloss_tune.study.study import OpenStudy
@@ -38,10 +39,10 @@ def check_same_inputs(
 def portable(spec: StudySpec) -> StudySpec:
     """The specification with the paths of the user's own data and encoder made absolute: workers start anywhere."""
     found = {}
-    if spec.dataset not in DATASETS and Path(spec.dataset).exists():
-        found["dataset"] = str(Path(spec.dataset).resolve())
-    if Path(spec.model).is_dir():
-        found["model"] = str(Path(spec.model).resolve())
+    if spec.dataset not in DATASETS and is_there(path := expanded(spec.dataset)):
+        found["dataset"] = str(path.resolve())
+    if (path := expanded(spec.model)).is_dir():
+        found["model"] = str(path.resolve())
     return spec.model_copy(update=found)
 
 

@@ -196,13 +196,13 @@ def test_dry_run_reads_the_data(tmp_path: Path) -> None:
         "title;body;kind\n" + "".join(f"t{n};b{n};{n % 2}.0\n" for n in range(40))
     )
     run = lambda *arguments: CliRunner().invoke(app, list(map(str, arguments)))  # noqa: E731
-    done = run("create", "--dataset", tmp_path / "d.csv", "--dry-run", "--format", "json")
+    done = run("create", "--dataset", tmp_path / "d.csv", "--dry-run", "--rehearse", "--format", "json")
     assert json.loads(done.stdout)["max_val_docs"] is None
     assert "36 documents to train" in done.stderr
-    wrong = run("create", "--dataset", tmp_path / "s.csv", "--dry-run")
+    wrong = run("create", "--dataset", tmp_path / "s.csv", "--dry-run", "--rehearse")
     assert isinstance(wrong.exception, DataError)
     how = ["--text-column", "title,body", "--label-column", "kind", "--separator", ";"]
-    done = run("create", "--dataset", tmp_path / "s.csv", *how, "--dry-run", "--format", "json")
+    done = run("create", "--dataset", tmp_path / "s.csv", *how, "--dry-run", "--rehearse", "--format", "json")
     assert json.loads(done.stdout)["separator"] == ";"
     assert "text from columns 'title', 'body', label from 'kind'" in done.stderr
     shown = run("datasets", "show", tmp_path / "s.csv", *how, "--format", "json")

@@ -70,6 +70,27 @@ def test_an_encoder_that_cannot_serve_is_refused_with_nothing_written(
     assert not (tmp_path / "cli.db").exists()
 
 
+def test_a_dry_run_tries_the_encoder_as_create_does(
+    words: Path, tmp_path: Path, gloss_tune_cli: CommandLine
+) -> None:
+    how = ["create", "--dataset", words, "--dry-run", "--max-length", 16, "--format", "json", "--model"]
+    before = set(tmp_path.rglob("*"))
+    ran = gloss_tune_cli(*how, bert := write_family(tmp_path / "bert", "bert"))
+    assert "Encoder" in ran.stderr
+    assert "without padding" in ran.stderr
+    assert f'"model": "{bert}"' in ran.stdout
+    bow = saved(tmp_path / "bow", parts().BoW(WORDS, {}))
+    for encoder, said in ((bow, "nothing to train"), (tmp_path / "gone", "must be an existing folder")):
+        ran = gloss_tune_cli(*how, encoder, exit_code=2)
+        assert said in ran.stderr
+        assert "Traceback" not in ran.stderr
+    assert (
+        "is not on this machine, and is tried when" in gloss_tune_cli(*how, "some-owner/some-encoder").stderr
+    )
+    written = {path for path in set(tmp_path.rglob("*")) - before if not {"bert", "bow"} & set(path.parts)}
+    assert not written
+
+
 def open_names(url: str) -> list[str]:
     from gloss_tune.storage.connect import open_storage
 
