@@ -77,6 +77,12 @@ def written(texts: list[str], format: str) -> str:
     return json.dumps(rows, indent=1)
 
 
+def is_table_of_lines(texts: list[str]) -> bool:
+    """Whether each line of a quoted TSV, of which some texts span several, is a record by itself."""
+    lines = io.StringIO(written(texts, "quoted.tsv"), newline="").readlines()
+    return len(lines) > len(texts) + 1 and all(line.count("\t") == 1 for line in lines)
+
+
 FORMATS = [
     "csv",
     "quoted.tsv",
@@ -111,7 +117,10 @@ def test_as_many_rows_as_records(texts: list[str], format: str, pack: str, encod
             assert format == "quoted.tsv", error
             return
         records = list(read_texts(path, path.name, "text", layout))
-        assert len(records) == number == len(texts)
+        assert len(records) == number
+        if format == "quoted.tsv" and is_table_of_lines(texts):
+            return  # whose quotes are then those of the texts
+        assert number == len(texts)
         expected = [one_line(text) if format in ("tsv", "lines.txt") else text for text in texts]
         if format != "tsv":  # its quotes, where they pair in every field, are those of a program
             assert [(r.text or "").strip() for r in records] == [text.strip() for text in expected]
