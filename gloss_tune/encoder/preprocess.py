@@ -94,27 +94,13 @@ class Preprocessor:
     def _features(self, texts: list[str]) -> dict[str, Any]:
         model: Any = self._model
         try:
-            if hasattr(model, "preprocess"):
-                return dict(model.preprocess(texts, prompt=self.prompt))
-            return self._features_before_6(texts)
+            return dict(model.preprocess(texts, prompt=self.prompt))
         except (TypeError, ValueError, AttributeError, ImportError, RuntimeError, KeyError) as error:
             raise EncoderError(
                 f"An encoder's tokenizer must take any text, got '{self._name}': {type(error).__name__}: "
                 f"{str(error).strip().partition(chr(10))[0]}; check the folder's tokenizer files or choose another "
                 "encoder"
             ) from error
-
-    def _features_before_6(self, texts: list[str]) -> dict[str, Any]:
-        model: Any = self._model
-        if not self.prompt:
-            return dict(model.tokenize(texts))
-        features = dict(model.tokenize([self.prompt + text for text in texts]))
-        alone = model.tokenize([self.prompt])
-        if "input_ids" in alone and "attention_mask" in alone:
-            length = alone["input_ids"].shape[-1]
-            closing = int(alone["input_ids"][0, -1]) in getattr(model.tokenizer, "all_special_ids", [])
-            features["prompt_length"] = length - closing
-        return features
 
     @contextmanager
     def _cut_at(self, max_length: int) -> Iterator[None]:

@@ -54,11 +54,8 @@ def test_a_mean_of_layers_is_trained_as_one(tmp_path: Path, bert: Path) -> None:
 
 
 def test_a_router_takes_its_route_for_documents(tmp_path: Path, bert: Path) -> None:
-    router = getattr(parts(), "Router", None)
-    if router is None:
-        pytest.skip("sentence-transformers before 5 has no Router")
     routes = {name: [transformer(bert), parts().Pooling(32, "mean")] for name in ("query", "document")}
-    routed = router(routes, default_route="document")
+    routed = parts().Router(routes, default_route="document")
     whole_way(saved(tmp_path / "encoder", routed), tmp_path)
 
 
@@ -77,8 +74,6 @@ def test_a_chat_template_goes_around_each_text_as_in_encode(tmp_path: Path, prom
     chat = Path(shutil.copytree(plain, tmp_path / "chat"))
     change(chat / "tokenizer_config.json", chat_template=TEMPLATE)
     encoder = Encoder.load(resolve_encoder(str(chat), prompt=prompt), max_length=32)
-    if not hasattr(encoder.model, "preprocess"):
-        pytest.skip("sentence-transformers before 6 renders no template")
     (row,) = encoder.preprocessor(["d5 d6"], 32)
     tokens = encoder.tokenizer.convert_ids_to_tokens(row.tolist())
     said = [token for token in tokens if token in WORDS]
