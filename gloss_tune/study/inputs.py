@@ -39,7 +39,8 @@ def check_same_inputs(
 def portable(spec: StudySpec) -> StudySpec:
     """The specification with the paths of the user's own data and encoder made absolute: workers start anywhere."""
     found = {}
-    if spec.dataset not in DATASETS and is_there(path := expanded(spec.dataset)):
+    path = expanded(spec.dataset)
+    if spec.dataset not in DATASETS and is_there(path) and (path.is_file() or path.is_dir()):
         found["dataset"] = str(path.resolve())
     if (path := expanded(spec.model)).is_dir():
         found["model"] = str(path.resolve())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -208,3 +209,11 @@ def test_dry_run_reads_the_data(tmp_path: Path) -> None:
     shown = run("datasets", "show", tmp_path / "s.csv", *how, "--format", "json")
     assert json.loads(shown.stdout)["classes"] == {"0": {"train": 18, "val": 2}, "1": {"train": 18, "val": 2}}
     assert list(tmp_path.glob("*.db")) == []
+
+
+def test_a_pipe_is_refused_by_the_name_it_was_given(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(tmp_path / "pipe")
+    with pytest.raises(DataError, match=r"link' is a pipe or a device"):
+        create(spec_of(tmp_path / "link"), f"sqlite:///{tmp_path}/study.db")
+    assert not (tmp_path / "study.db").exists()
