@@ -34,6 +34,7 @@ def test_the_time_is_used_and_kept(on_storage: Commands, tmp_path: Path) -> None
     assert plan["plan"]["seconds"] == pytest.approx(30, abs=5)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_a_run_that_was_stopped_goes_on(on_storage: Commands, tmp_path: Path) -> None:
     arguments = ("run", *REHEARSAL, "--trials", 8, "--time", "40s", "--output", tmp_path / "out")

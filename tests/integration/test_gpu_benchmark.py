@@ -96,6 +96,7 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_encoder(tmp_path_factory.mktemp("encoder"), TINY)
 
 
+@pytest.mark.slow
 def test_in_miniature_every_section_measures_without_optuna(
     authors: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -26,6 +26,7 @@ from gloss_tune.errors import (
     InputError,
     MachineError,
     StartAbandonedError,
+    StorageAwayError,
 )
 from gloss_tune.launch import child as child_module
 from gloss_tune.launch import policy, supervisor
@@ -277,18 +278,37 @@ def test_a_child_tells_of_its_trials(url: str, tmp_path: Path) -> None:
     connection.close()
 
 
-@pytest.mark.parametrize(
-    ("storage", "why"), [("postgresql://me@127.0.0.1:1/db", Why.crashed), (None, Why.wrong_input)]
-)
-def test_a_storage_that_is_away_is_no_wrong_input(
-    url: str, tmp_path: Path, storage: str | None, why: Why
-) -> None:
-    """A server comes back, and the worker is started again; a file that was deleted does not."""
-    order = Order(1, storage or url, "study", WorkerOptions(artifacts=tmp_path))
+def test_a_storage_that_is_away_is_waited_for(url: str, tmp_path: Path) -> None:
+    """A server comes back; until then the worker hears its parent."""
+    order = Order(1, "postgresql://me@127.0.0.1:1/db", "study", WorkerOptions(artifacts=tmp_path))
+    process, connection = starter(url).start(work_for_parent, order)
+    process.join(2)
+    assert process.is_alive()
+    connection.send(StopOrder(15, at_once=False))
+    process.join(20)
+    assert process.exitcode == 143
+    assert connection.recv() == Leaving(Why.stopped)
+    connection.close()
+
+
+def test_a_storage_that_stays_away_is_no_wrong_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    def serve(*_: object) -> int:
+        raise StorageAwayError("away")
+
+    monkeypatch.setattr(child_module, "serve", serve)
+    ours, theirs = multiprocessing.Pipe()
+    leaving = child_module._work(Order(1, "sqlite://", "study", WorkerOptions()), theirs, StopFlag())
+    assert leaving == Leaving(Why.crashed, "away")
+    ours.close()
+    theirs.close()
+
+
+def test_a_storage_file_that_is_gone_is_wrong_input(url: str, tmp_path: Path) -> None:
+    order = Order(1, f"sqlite:///{tmp_path / 'gone.db'}", "study", WorkerOptions(artifacts=tmp_path))
     process, connection = starter(url).start(work_for_parent, order)
     process.join(20)
     assert process.exitcode == 1
-    assert connection.recv().why is why
+    assert connection.recv().why is Why.wrong_input
     connection.close()
 
 

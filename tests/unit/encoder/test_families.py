@@ -25,7 +25,6 @@ OFTEN = {
     "deberta-v3",
     "xlnet",
     "mobilebert",
-    "canine",
     "gpt2",
     "nomic-bert",
 }

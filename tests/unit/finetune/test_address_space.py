@@ -61,6 +61,7 @@ print(json.dumps({"limited": limited, "unlimited": unlimited, "warnings": heard}
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs RLIMIT_AS and /proc")
 def test_a_run_that_does_not_fit_ends_with_the_values_of_one_that_does(tmp_path: Path) -> None:
     folder = write_encoder(
