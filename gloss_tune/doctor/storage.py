@@ -23,7 +23,7 @@ from gloss_tune.filesystem import (
     why_not_writable,
 )
 from gloss_tune.logging import redact
-from gloss_tune.storage.postgres import DRIVER, is_pooled
+from gloss_tune.storage.postgres import driver_options, is_pooled
 from gloss_tune.storage.sqlite_file import find_fault
 from gloss_tune.storage.sqlstate import refusal
 from gloss_tune.storage.url import parse_storage_url
@@ -117,7 +117,7 @@ def _sqlite_advice(error: sqlite3.Error) -> str:
 
 def _check_postgres(url: URL) -> Finding[Place]:
     shown = redact(url.set(drivername="postgresql").render_as_string(hide_password=True))
-    connect = {"connect_timeout": 10, "application_name": "gloss-tune doctor", **DRIVER}
+    connect = {"connect_timeout": 10, "application_name": "gloss-tune doctor", **driver_options()}
     try:
         engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool, connect_args=connect)
         with engine.connect() as connection:

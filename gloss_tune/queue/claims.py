@@ -20,11 +20,12 @@ import sqlalchemy
 from optuna.trial import TrialState
 
 from gloss_tune.errors import LeaseLostError
-from gloss_tune.queue.clock import database_now, keep_clock, server_started
+from gloss_tune.queue.clock import NOW, database_now, keep_clock, server_started
 from gloss_tune.queue.steering import IS_STEERED
 from gloss_tune.storage import schema
 from gloss_tune.storage.attributes import number_attribute, set_attributes, trial_state
 from gloss_tune.storage.fencing import holds
+from gloss_tune.storage.messages import LATER
 from gloss_tune.storage.retry import retried
 from gloss_tune.storage.shared_storage import SharedStorage
 from gloss_tune.storage.statements import upsert
@@ -62,25 +63,42 @@ _BEGIN = (
     sqlalchemy.update(_trials)
     .where(_trials.c.trial_id == _trial)
     .values(state=TrialState.RUNNING, datetime_start=sqlalchemy.bindparam("start"))
+    .execution_options(**LATER)
 )
 _END = (
     sqlalchemy.update(_trials)
     .where(_trials.c.trial_id == _trial)
     .values(state=sqlalchemy.bindparam("ended"), datetime_complete=sqlalchemy.bindparam("end"))
+    .execution_options(**LATER)
 )
 _REQUEUE = (
     sqlalchemy.update(_trials)
     .where(_trials.c.trial_id == _trial)
     .values(state=TrialState.WAITING, datetime_start=None, datetime_complete=None)
+    .execution_options(**LATER)
 )
-_RENEW = (
-    sqlalchemy.update(_heartbeats)
-    .where(_heartbeats.c.trial_id == _trial)
-    .values(heartbeat=sqlalchemy.bindparam("now"))
-)
-_FIRST_HEARTBEAT = (
-    sqlalchemy.insert(_heartbeats).values(trial_id=_trial, heartbeat=sqlalchemy.bindparam("now")).inline()
-)
+
+
+def _record_heartbeat(now: sqlalchemy.ColumnElement[Any]) -> tuple[sqlalchemy.Executable, ...]:
+    """Renew a trial's heartbeat, or insert its first.
+
+    No upsert: on Postgres each would use up a key, and a lease is renewed for as long as a trial runs.
+    """
+    known = sqlalchemy.exists().where(_heartbeats.c.trial_id == _trial)
+    first = sqlalchemy.select(sqlalchemy.cast(_trial, sqlalchemy.Integer), now).where(~known)
+    return (
+        sqlalchemy.update(_heartbeats)
+        .where(_heartbeats.c.trial_id == _trial)
+        .values(heartbeat=now)
+        .execution_options(**LATER),
+        sqlalchemy.insert(_heartbeats)
+        .from_select(["trial_id", "heartbeat"], first, include_defaults=False)
+        .execution_options(**LATER),
+    )
+
+
+_BY_SERVER = _record_heartbeat(NOW)
+_BY_MACHINE = _record_heartbeat(sqlalchemy.bindparam("now", type_=_heartbeats.c.heartbeat.type))
 _STUDY_NAME = sqlalchemy.select(schema.Study.study_name).where(
     schema.Study.study_id == sqlalchemy.bindparam("study")
 )
@@ -246,10 +264,12 @@ def end(session: Session, trial_id: int, state: TrialState) -> None:
 
 def record_heartbeat(session: Session, trial_id: int) -> None:
     """Note a sign of life of the trial's worker, by the database's clock."""
-    known = {"trial": trial_id, "now": database_now(session)}
-    # no upsert: on Postgres each would use up a key, and a lease is renewed for as long as a trial runs
-    if not session.connection().execute(_RENEW, known).rowcount:
-        session.connection().execute(_FIRST_HEARTBEAT, known)
+    if session.get_bind().dialect.name == "sqlite":
+        statements, known = _BY_MACHINE, {"trial": trial_id, "now": database_now(session)}
+    else:
+        statements, known = _BY_SERVER, {"trial": trial_id}
+    for statement in statements:
+        session.connection().execute(statement, known)
 
 
 def count_reopening(session: Session, study_id: int) -> None:

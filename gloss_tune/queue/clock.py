@@ -28,14 +28,20 @@ if TYPE_CHECKING:
 _FORM = "%Y-%m-%dT%H:%M:%S.%f"
 
 
-def _utc_text(moment: sqlalchemy.ColumnElement[Any]) -> sqlalchemy.Select[Any]:
-    utc = sqlalchemy.func.timezone(sqlalchemy.literal_column("'UTC'"), moment)
+def _utc(moment: sqlalchemy.ColumnElement[Any]) -> sqlalchemy.ColumnElement[Any]:
+    return sqlalchemy.func.timezone(sqlalchemy.literal_column("'UTC'"), moment)
+
+
+def _text(moment: sqlalchemy.ColumnElement[Any]) -> sqlalchemy.ColumnElement[str]:
     form: Any = sqlalchemy.literal_column("'YYYY-MM-DD\"T\"HH24:MI:SS.US'")
-    return sqlalchemy.select(sqlalchemy.func.to_char(utc, form))
+    return sqlalchemy.func.to_char(moment, form)
 
 
-_NOW = _utc_text(sqlalchemy.func.now())
-_SERVER_START = _utc_text(sqlalchemy.func.pg_postmaster_start_time())
+#: A Postgres server's time within a statement: a timestamp in UTC, and the same as ISO 8601 has it.
+NOW = _utc(sqlalchemy.func.now())
+NOW_TEXT = _text(NOW)
+_NOW = sqlalchemy.select(NOW_TEXT)
+_SERVER_START = sqlalchemy.select(_text(_utc(sqlalchemy.func.pg_postmaster_start_time())))
 _attributes: Any = schema.StudySystemAttribute.__table__.c
 _KEY = "gloss_tune:clock:"
 _EPOCH = datetime(1970, 1, 1)

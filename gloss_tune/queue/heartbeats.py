@@ -16,12 +16,13 @@ import sqlalchemy
 
 from gloss_tune.processes import ProcessIdentity, is_gone
 from gloss_tune.queue.claims import Claim, renew_lease, silent_claims
-from gloss_tune.queue.clock import database_now, keep_clock
+from gloss_tune.queue.clock import NOW_TEXT, database_now, keep_clock
 from gloss_tune.queue.steering import Steering, steering_of
 from gloss_tune.storage import schema
+from gloss_tune.storage.messages import LATER
 from gloss_tune.storage.retry import retried
 from gloss_tune.storage.shared_storage import SharedStorage
-from gloss_tune.storage.statements import upsert
+from gloss_tune.storage.statements import insertion, or_update, upsert
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -72,6 +73,19 @@ class WorkerEntry:
         return is_gone(ProcessIdentity(self.host, self.machine, self.pid))
 
 
+_UPDATE_BY_SERVER = or_update(
+    insertion("postgresql", _Attribute.__table__).values(
+        study_id=sqlalchemy.bindparam("study_id"),
+        key=sqlalchemy.bindparam("key"),
+        value_json=sqlalchemy.bindparam("head", type_=sqlalchemy.Text)
+        + NOW_TEXT
+        + sqlalchemy.literal_column("'\"}'"),
+    ),
+    ("study_id", "key"),
+    ("value_json",),
+).execution_options(**LATER)
+
+
 def beat_pause(lease: float) -> float:
     """Seconds between two heartbeats of a worker."""
     return min(lease / _BEATS_PER_LEASE, _LONGEST_PAUSE)
@@ -83,16 +97,21 @@ _FIELDS = {field.name for field in fields(WorkerEntry)}
 @retried
 def register_worker(storage: SharedStorage, study_id: int, entry: WorkerEntry) -> None:
     """Write or renew the worker's entry."""
-    with storage.transaction() as session:
+    with storage.single_statement() as session:
         update_worker(session, study_id, entry)
 
 
 def update_worker(session: Session, study_id: int, entry: WorkerEntry) -> None:
     """:func:`register_worker` as part of a larger transaction."""
+    row = {"study_id": study_id, "key": _PREFIX + entry.id}
+    known = json.dumps(asdict(entry))
+    if session.get_bind().dialect.name != "sqlite":
+        head = f'{known.removesuffix("}")}, "seen": "'
+        session.connection().execute(_UPDATE_BY_SERVER, {**row, "head": head})
+        return
     keep_clock(session)
-    stored = json.dumps({**asdict(entry), "seen": database_now(session).isoformat()})
-    row = {"study_id": study_id, "key": _PREFIX + entry.id, "value_json": stored}
-    upsert(session, _Attribute, ("study_id", "key"), [row])
+    stored = json.dumps({**json.loads(known), "seen": database_now(session).isoformat()})
+    upsert(session, _Attribute, ("study_id", "key"), [{**row, "value_json": stored}])
 
 
 @retried

@@ -21,7 +21,8 @@ from sqlalchemy import event
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from gloss_tune.errors import StorageAwayError, StorageError
+from gloss_tune.errors import GlossTuneError, StorageAwayError, StorageError
+from gloss_tune.limits import files_used_up
 from gloss_tune.logging import redact
 from gloss_tune.storage import postgres, schema
 from gloss_tune.storage.shared_storage import READS, SharedStorage
@@ -64,6 +65,8 @@ def open_storage(text: str, *, create: bool = False, read_only: bool = False) ->
             f"Storage {shown} needs the package {error.name}; pip install 'gloss-tune[postgres]'"
         ) from None
     except (SQLAlchemyError, StorageInternalError, CommandError, OSError, ValueError) as error:
+        if (limit := files_used_up()) is not None:
+            raise GlossTuneError(limit) from None
         reason = redact(reason_of(error.__cause__ or error))
         if outage(error) is not None:
             raise StorageAwayError(
@@ -85,7 +88,7 @@ def _open(url: URL, shown: str, *, create: bool, read_only: bool) -> SharedStora
             kwargs |= {"creator": connect_reader, "poolclass": sqlalchemy.NullPool}
     else:
         own = {key: value for key, value in url.query.items() if key in postgres.CONNECT}
-        kwargs = {"pool_size": 3, "connect_args": {**postgres.CONNECT, **own, **postgres.DRIVER}}
+        kwargs = {"pool_size": 3, "connect_args": {**postgres.CONNECT, **own, **postgres.driver_options()}}
     probe = sqlalchemy.create_engine(engine_url(url), **kwargs)
     if sqlite:
         _make_atomic(probe, read_only)

@@ -3,8 +3,8 @@
 A session's settings come from the user's environment (``PGTZ``, ``PGOPTIONS``), from the role and the database, or,
 behind a pooler in transaction mode, from whoever had the connection before. So nothing is set for a session, no
 statement is prepared on the server, and no lock outlives its transaction: each transaction opens with its own
-settings, in one message. What reads or writes in a single statement goes without a transaction where the session is
-surely ours alone and has no odd settings.
+settings, in one message with its first statement. What reads or writes in a single statement goes without a
+transaction where the session is surely ours alone and has no odd settings.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import sqlalchemy
 from sqlalchemy import event
 from sqlalchemy.exc import InvalidatePoolError
 
+from gloss_tune.storage.messages import open_transaction, save_messages
 from gloss_tune.storage.sqlstate import sqlstate
 
 #: Option of a connection whose next transaction is a single statement.
@@ -31,9 +32,6 @@ CONNECT: dict[str, Any] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 30_000,
 }
-#: Not settings of the URL: no transaction but those that we open, and no prepared statements.
-DRIVER: dict[str, Any] = {"autocommit": True, "prepare_threshold": None}
-
 # a worker that is suspended inside a transaction must not hold up the others
 _BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL idle_in_transaction_session_timeout = '30s'"
 _GUARD = (
@@ -49,6 +47,13 @@ _CUT_SHORT = {"57014", "55P03"}
 _IDLE_SECONDS = 2.0
 # any constant will do: it names our one advisory lock in a server
 _ADVISORY_LOCK = 0x676C6F7373
+
+
+def driver_options() -> dict[str, Any]:
+    """Not settings of the URL: no transaction but those that we open, and no prepared statements."""
+    import psycopg
+
+    return {"autocommit": True, "prepare_threshold": None, "cursor_factory": psycopg.ClientCursor}
 
 
 def is_pooled(connection: sqlalchemy.Connection) -> bool:
@@ -71,12 +76,13 @@ class Sessions:
     """Looks after an engine's connections.
 
     Args:
-        engine: made with :data:`DRIVER`; connections that it has already are looked after, too.
+        engine: made with :func:`driver_options`; connections that it has already are looked after, too.
     """
 
     def __init__(self, engine: sqlalchemy.Engine) -> None:
         self.guarded = False
         self._engine = engine
+        save_messages(engine)
         event.listen(engine, "begin", self._begin)
         event.listen(engine, "checkin", self._left)
         event.listen(engine, "checkout", self._taken)
@@ -84,9 +90,9 @@ class Sessions:
 
     def _begin(self, connection: sqlalchemy.Connection) -> None:
         if self.guarded:
-            connection.exec_driver_sql(_BEGIN + _GUARD)
+            open_transaction(connection, _BEGIN + _GUARD)
         elif not connection.get_execution_options().keys() & SINGLE.keys():
-            connection.exec_driver_sql(_BEGIN)
+            open_transaction(connection, _BEGIN)
 
     def _left(self, _connection: Any, record: Any) -> None:
         record.info["left"] = time.monotonic()

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import bindparam
 from sqlalchemy.dialects import postgresql, sqlite
 
+from gloss_tune.storage.messages import LATER
+
 if TYPE_CHECKING:
     import sqlalchemy
     from sqlalchemy.orm import Session
@@ -64,11 +66,12 @@ def _statement(
         for index in range(rows)
     ]
     insert = insertion(dialect, table).values(values)
-    return (
+    written = (
         or_update(insert, keys, columns)
         if change
         else insert.on_conflict_do_nothing(index_elements=keys).inline()
     )
+    return written.execution_options(**LATER)
 
 
 def insertion(dialect: str, table: sqlalchemy.Table) -> Insert:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import resource
+import sqlite3
+from pathlib import Path
 
 import pytest
 
 import gloss_tune.cli as command_line
 from gloss_tune.errors import InputError
-from gloss_tune.limits import check_addresses_for_training, limit_reached
+from gloss_tune.limits import check_addresses_for_training, ensure_files, files_used_up, limit_reached
 
 
 def caused(error: Exception, cause: Exception) -> Exception:
@@ -97,3 +99,33 @@ def test_a_training_that_has_too_few_addresses_is_refused(
     else:
         with pytest.raises(InputError, match="ulimit -v"):
             check_addresses_for_training()
+
+
+def test_sqlite_without_a_file_to_be_had_is_told_from_a_missing_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = sqlite3.OperationalError("unable to open database file")
+    assert limit_reached(error) is None
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(list(Path("/proc/self/fd").iterdir())) + 1, hard))
+    try:
+        told, used_up = limit_reached(error), files_used_up()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert told is not None
+    assert told.startswith("Too many files are open at once (the limit is ")
+    assert told == used_up
+    assert files_used_up() is None
+
+
+def test_a_limit_of_files_is_raised_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = [(20, 400)]
+    monkeypatch.setattr(resource, "getrlimit", lambda which: limits[-1])
+    monkeypatch.setattr(resource, "setrlimit", lambda which, new: limits.append(new))
+    ensure_files(20)
+    assert limits == [(20, 400)]
+    ensure_files(88)
+    assert limits[-1] == (88, 400)
+    with pytest.raises(InputError, match="at least 401 files open at once, got a limit of 400; raise it by"):
+        ensure_files(401)
+    limits.append((resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    ensure_files(10**6)
+    assert limits[-1] == (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
