@@ -20,6 +20,7 @@ from gloss_tune.cli.options import (
     to_json,
 )
 from gloss_tune.cli.tables import print_table, shown
+from gloss_tune.errors import StorageLostError
 from gloss_tune.wording import count, duration, size
 
 _FOREIGN_SHOWN = 10
@@ -43,6 +44,7 @@ def status(
     Example: gloss-tune status --watch
     """
     from gloss_tune.signals import stop_on_signal
+    from gloss_tune.storage.retry import PATIENCE_SECONDS
     from gloss_tune.study.status import live_status
     from gloss_tune.study.study import open_study
     from gloss_tune.workers.artifacts.store import artifacts_folder
@@ -60,10 +62,15 @@ def status(
         return
     with stop_on_signal(last=True) as stop:
         stop.served = True  # nothing here takes longer than a glance
-        if sys.stdout.isatty() and format is Format.table:
-            live.watch(lambda: live_status(opened), lambda: stop.signum is not None)
-        else:
-            _tell_news(lambda: live_status(opened)[0], tell, lambda: stop.signum is not None)
+        opened.storage.retry_for(PATIENCE_SECONDS, lambda: stop.signum is not None, opened.spec.lease)
+        try:
+            if sys.stdout.isatty() and format is Format.table:
+                live.watch(lambda: live_status(opened), lambda: stop.signum is not None)
+            else:
+                _tell_news(lambda: live_status(opened)[0], tell, lambda: stop.signum is not None)
+        except StorageLostError:
+            if stop.signum is None:
+                raise
         if stop.signum is not None:
             raise typer.Exit(stop.exit_code)
 

@@ -8,6 +8,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 from gloss_tune.errors import GlossTuneError, StudyMismatchError
 from gloss_tune.logging import redact
+from gloss_tune.storage.sqlstate import outage, refusal
 
 State = Literal["ok", "warning", "failed", "skipped"]
 T = TypeVar("T")
@@ -66,6 +67,10 @@ class Checklist:
         except GlossTuneError as error:  # its message ends with the next step
             return Finding(" ".join(str(error).split()), "failed")
         except Exception as error:  # whatever is broken here, the other checks shall still be made
+            if (away := outage(error)) is not None:
+                return Finding(f"the storage does not answer: {away}", "failed", "try again when it is back")
+            if (refused := refusal(error)) is not None:
+                return Finding(f"the storage refuses: {refused[0]}", "failed", refused[1])
             return Finding(f"{type(error).__name__}: {first_line(error)}", "failed", self._advice[name])
 
 

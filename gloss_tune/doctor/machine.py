@@ -123,12 +123,13 @@ def check_artifacts(
         return Finding(found, "failed", "fix that, or name another folder by --artifacts")
     kind = filesystem_kind(folder)
     found = f"{folder} can be {'written to' if folder.exists() else 'made'}{f' ({kind})' if kind else ''}"
-    others = sorted({worker.host for worker in at_work} - {host})
-    if study is None or not others:
-        return Finding(found, value=folder)
-    strangers = [other for other in others if not has_left_marker(folder, study, other)]
-    if not strangers:
-        return Finding(f"{found}; the workers on {', '.join(others)} use it too", value=folder)
+    strangers = sorted(
+        {w.host for w in at_work if study is not None and not has_left_marker(folder, study, w.id)}
+    )
+    if study is None or not strangers:
+        others = sorted({worker.host for worker in at_work} - {host})
+        too = f"; the workers on {', '.join(others)} use it too" if study is not None and others else ""
+        return Finding(found + too, value=folder)
     found += (
         f", but the workers on {', '.join(strangers)} do not use it; a trial that moves there starts over"
     )

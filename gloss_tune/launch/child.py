@@ -22,6 +22,7 @@ from gloss_tune.errors import ExitCode, GlossTuneError, InputError, MachineError
 from gloss_tune.limits import limit_reached
 from gloss_tune.logging import configure, logger
 from gloss_tune.signals import StopFlag, stop_on_signal
+from gloss_tune.storage.sqlstate import outage, refusal
 from gloss_tune.workers.entry import serve
 from gloss_tune.workers.options import WorkerOptions
 
@@ -128,6 +129,12 @@ def _work(order: Order, connection: Connection, stop: StopFlag) -> Leaving:
         limit = limit_reached(error)
         if limit is not None:
             return Leaving(Why.crashed, limit)
+        if (away := outage(error)) is not None:
+            return Leaving(Why.crashed, f"the storage does not answer: {away}")
+        if (refused := refusal(error)) is not None:
+            return Leaving(
+                Why.wrong_input, f"The storage does not do what was asked: {refused[0]}. Next: {refused[1]}"
+            )
         logger.error("%s", traceback.format_exc())
         return Leaving(Why.crashed, f"{type(error).__name__}: {error}")
     if stop.signum is not None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gloss_tune.errors import StudyStoppedError, WorkLeftError
-from gloss_tune.limits import check_addresses_for_training
+from gloss_tune.limits import check_addresses_for_training, ensure_files
 from gloss_tune.logging import logger
 from gloss_tune.wording import count
 
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from gloss_tune.spec.spec import StudySpec
     from gloss_tune.study.study import OpenStudy
     from gloss_tune.workers.options import WorkerOptions
+
+# open in the launching process: connections, pipes and sentinels, with room for what comes and goes
+_FILES, _FILES_A_WORKER = 64, 6
+_MOST_WORKERS = 32
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,8 @@ def work_to_end(
         check_addresses_for_training()
     if not supervised and len(group.devices) == 1 and group.density is None:
         return _work_here(opened, replace(options, device=group.devices[0]), stop)
+    most = len(group.devices) if group.density is None else _MOST_WORKERS
+    ensure_files(_FILES + _FILES_A_WORKER * most)
     starter = Starter(storage, opened.spec.rehearse, lambda: stop.begins_nothing)
     return supervise(opened, storage, starter, group.devices, options, stop, group.density)
 

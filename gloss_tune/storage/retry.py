@@ -10,10 +10,11 @@ from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 from sqlalchemy.exc import IntegrityError
 
-from gloss_tune.errors import GlossTuneError, StorageLostError, StorageRefusedError
+from gloss_tune.errors import GlossTuneError, MachineError, StorageLostError, StorageRefusedError
+from gloss_tune.limits import files_used_up
 from gloss_tune.logging import logger, redact
 from gloss_tune.storage import schema
-from gloss_tune.storage.sqlstate import outage, refusal, sqlstate
+from gloss_tune.storage.sqlstate import is_unknown_host, outage, reason_of, refusal, sqlstate
 
 Result = TypeVar("Result")
 Parameters = ParamSpec("Parameters")
@@ -51,13 +52,14 @@ class Retry:
         self._lock = threading.Lock()
         self._away_since: float | None = None
         self._said = 0.0
-        self._given_up = False
+        self._given_up = self._answered = False
 
     def __call__(self, operation: Callable[[], Result]) -> Result:
         """Run ``operation``, which must do no harm when it is repeated after a success that nobody heard of.
 
         Raises:
             StorageLostError: the storage stayed away.
+            MachineError: this process may open no more files.
             StorageRefusedError: it answers, and waiting would not help.
             GlossTuneError: the study was deleted.
         """
@@ -88,8 +90,14 @@ class Retry:
                 result = operation()
             except Exception as error:
                 reason = outage(error)
+                if reason is None and self._answered and is_unknown_host(error):  # it moves, as in a failover
+                    reason = reason_of(error)
                 if reason is None:
                     raise
+                if (
+                    limit := files_used_up()
+                ) is not None:  # no storage's trouble, and a fresh process has none of it
+                    raise MachineError(limit) from error
                 waited = time.monotonic() - start
                 if self._given_up or waited >= self._seconds or self._must_leave():
                     self._given_up = True  # what is left to do, such as signing out, waits no more
@@ -101,7 +109,7 @@ class Retry:
                 self._sleep(pause)
                 pause = min(2 * pause, self._longest_pause)
             else:
-                self._given_up = False
+                self._given_up, self._answered = False, True
                 self._say_back()
                 return result
 

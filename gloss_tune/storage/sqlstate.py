@@ -38,6 +38,7 @@ WAITS = {
 REFUSALS = {
     "0A": "use a release of the server that knows what was asked",
     "22": "repair what is stored, or use the release of gloss-tune that wrote it",
+    "23": "take away the constraint or trigger that somebody has added to the study's tables",
     "26": "the connection comes through a pooler that mixes sessions up; connect to the server itself",
     "28": "give a user and password that the server accepts",
     "3D000": "name a database that exists",
@@ -66,6 +67,7 @@ _SQLITE_REFUSALS = {
     8: "give this user the rights to write the file and its folder",
     11: "the file is damaged; restore it from a copy",
     17: "the tables have changed; start again",
+    19: REFUSALS["23"],
     23: "give this user the rights to read and write the file",
     26: "name another file",
 }
@@ -80,6 +82,7 @@ _REFUSING_WORDS = {
     "permission denied for database": "42501",
     "could not translate host name": "the host's name is unknown; check the URL",
     "Name or service not known": "the host's name is unknown; check the URL",
+    "nodename nor servname provided": "the host's name is unknown; check the URL",
     "no such database": "3D000",
     "does not exist": "3D000",
     "unsupported startup parameter": "the pooler refuses an option of the URL or of PGOPTIONS; leave it out",
@@ -88,12 +91,23 @@ _REFUSING_WORDS = {
     "does not support SSL": "use another sslmode, or the server's port that has TLS",
     "no such table": "42P01",
     "no such column": "42703",
+    "has no column named": "42703",
     "syntax error": _FIX,
     "readonly database": "give this user the rights to write the file and its folder",
     "not a database": "name another file",
     "malformed": "the file is damaged; restore it from a copy",
 }
+# a name server that is away tells nothing of the host
+_PASSING_WORDS = ("Temporary failure in name resolution",)
+_UNKNOWN_HOST = (
+    "could not translate host name",
+    "Name or service not known",
+    "nodename nor servname provided",
+)
 _FULL = ("disk is full", "No space left")
+# two wrote the same at once, or the study was deleted meanwhile: whoever asked knows what that means
+_EXPECTED = {"23503", "23505"}
+_EXPECTED_WORDS = ("UNIQUE constraint failed", "FOREIGN KEY constraint failed")
 
 
 def outage(error: BaseException) -> str | None:
@@ -110,10 +124,15 @@ def outage(error: BaseException) -> str | None:
     return f"{reason}: make room on its disk" if any(words in reason for words in _FULL) else reason
 
 
+def is_unknown_host(error: BaseException) -> bool:
+    """Whether the server's name means nothing to the name servers: wrong, or, if it was right before, about to move."""
+    return isinstance(error, OperationalError) and any(words in str(error.orig) for words in _UNKNOWN_HOST)
+
+
 def refusal(error: BaseException) -> tuple[str, str] | None:
     """What a storage refuses and how to fix that; None for outages and for errors that are no database's."""
     error = _cause(error)
-    if not is_storage_error(error) or isinstance(error, IntegrityError):
+    if not is_storage_error(error) or _is_expected(error):
         return None
     if outage(error) is not None:
         return None
@@ -148,6 +167,13 @@ def _is_closed(error: BaseException) -> bool:
     return isinstance(error, InvalidRequestError) and "connection is closed" in str(error).lower()
 
 
+def _is_expected(error: BaseException) -> bool:
+    """Whether a row could not be written for a reason that is in the order of things."""
+    if not isinstance(error, IntegrityError):
+        return False
+    return sqlstate(error) in _EXPECTED or any(words in str(error.orig) for words in _EXPECTED_WORDS)
+
+
 def _advice(error: DBAPIError) -> str | None:
     """How to fix a refusal; None if the error is one to wait for."""
     code = sqlstate(error)
@@ -162,8 +188,11 @@ def _advice(error: DBAPIError) -> str | None:
     if isinstance(result, int):
         plain = result & 0xFF  # the rest tells more than is needed
         return None if plain in _SQLITE_WAITS else _SQLITE_REFUSALS.get(plain, _FIX)
+    said = str(error.orig)
+    if any(words in said for words in _PASSING_WORDS):
+        return None
     for words, advice in _REFUSING_WORDS.items():
-        if words in str(error.orig):
+        if words in said:
             return REFUSALS.get(advice, advice)
     away = isinstance(error, OperationalError | InterfaceError) or error.connection_invalidated
     return None if away or code is not None else _FIX

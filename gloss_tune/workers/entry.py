@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from gloss_tune.errors import ExitCode, StorageAwayError
 from gloss_tune.limits import check_addresses_for_training
-from gloss_tune.logging import logger
+from gloss_tune.logging import logger, redact
 from gloss_tune.signals import StopFlag
 from gloss_tune.storage.retry import PATIENCE_SECONDS
 from gloss_tune.storage.sqlstate import outage
@@ -62,11 +62,11 @@ def _open_when_it_answers(
         try:
             return open_study(storage, study)
         except Exception as error:
-            away = isinstance(error, StorageAwayError) or outage(error) is not None
-            if not away or time.monotonic() >= end:
+            reason = str(error) if isinstance(error, StorageAwayError) else outage(error)
+            if reason is None or time.monotonic() >= end:
                 raise
             if not said:
-                logger.warning("%s. Waiting for it, for %.0f s at most.", error, patience)
+                logger.warning("%s. Waiting for it, for %.0f s at most.", redact(reason), patience)
                 said = True
         pause_end = time.monotonic() + _PAUSE_SECONDS
         while time.monotonic() < pause_end and not stop.begins_nothing:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from gloss_tune.errors import ExitCode, GlossTuneError, StorageLostError, StudyStoppedError
@@ -22,7 +23,7 @@ from gloss_tune.study.results import epoch_seconds
 from gloss_tune.study.status import stop_reason
 from gloss_tune.study.study import OpenStudy
 from gloss_tune.wording import count
-from gloss_tune.workers.artifacts.store import leave_marker
+from gloss_tune.workers.artifacts.store import leave_marker, remove_marker
 from gloss_tune.workers.artifacts.tidy import tidy
 from gloss_tune.workers.attempt import Attempts
 from gloss_tune.workers.lease import LeaseKeeper
@@ -111,8 +112,7 @@ class _Worker:
         why = "a signal arrived"
         code: int = ExitCode.DONE
         try:
-            with self._shutdown, self._keeper:
-                leave_marker(self._options.artifacts, self._opened.name)
+            with self._shutdown, self._keeper, self._marked():
                 tidy(self._options.artifacts, self._opened)
                 while (leaving := self._time_to_leave(finished)) is None:
                     claimed = self._claim()
@@ -145,6 +145,12 @@ class _Worker:
                 raise
             logger.warning("%s", error)
         return Worked(finished, why, self._stop.exit_code or code)
+
+    @contextlib.contextmanager
+    def _marked(self) -> Iterator[None]:
+        leave_marker(self._options.artifacts, self._opened.name, self.id)
+        yield
+        remove_marker(self._options.artifacts, self._opened.name, self.id)
 
     def _claim(self) -> Claim | None:
         storage, study_id = self._opened.storage, self._opened.study_id

@@ -19,7 +19,7 @@ from tests.servers import PostgresServer
 
 # a process that stands where the imports of the command line begin, for as long as the test needs
 HELD = """
-import sys, time
+import signal, sys, time
 from importlib.abc import MetaPathFinder
 
 class Hold(MetaPathFinder):
@@ -28,6 +28,8 @@ class Hold(MetaPathFinder):
             print("importing", flush=True)
             time.sleep(20)
 
+for signum in (signal.SIGUSR1, signal.SIGTERM, signal.SIGHUP):  # what ran in the test's process before is inherited
+    signal.signal(signum, signal.SIG_DFL)
 sys.meta_path.insert(0, Hold())
 sys.argv = ["gloss-tune", "worker"]
 from gloss_tune.__main__ import main

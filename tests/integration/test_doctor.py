@@ -37,7 +37,7 @@ from gloss_tune.spec.build import build_spec
 from gloss_tune.storage import sqlite_file
 from gloss_tune.study.create import create
 from gloss_tune.study.study import OpenStudy
-from gloss_tune.workers.artifacts.store import artifacts_folder, has_left_marker, leave_marker
+from gloss_tune.workers.artifacts.store import artifacts_folder, has_left_marker, leave_marker, remove_marker
 from gloss_tune.workers.options import WorkerOptions
 from gloss_tune.workers.worker import work
 from tests.integration.studies import age, contents, make, silence
@@ -404,30 +404,54 @@ def test_a_worker_of_this_machine_whose_process_has_ended(url: str) -> None:
     assert "trial 2" in failed(diagnose(url), "workers").found
 
 
-def test_workers_elsewhere_must_use_the_same_artifacts(
-    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_workers_must_use_the_same_artifacts(url: str, tmp_path: Path) -> None:
     opened, artifacts = make(url), tmp_path / "artifacts"
     for host in ("north", "../south"):
-        register_worker(opened.storage, opened.study_id, entry(host, host))
+        register_worker(opened.storage, opened.study_id, entry(f"{host}-1", host))
     diagnosis = diagnose(url, artifacts=artifacts)
     assert diagnosis.ok
     found = line(diagnosis, "artifacts")
     assert (found.state, "../south, north" in found.found) == ("warning", True)
     assert "--artifacts" in (found.advice or "")
     for host in ("north", "../south"):
-        monkeypatch.setattr(socket, "gethostname", lambda host=host: host)
-        leave_marker(artifacts, "study")
-    monkeypatch.undo()
-    assert line(diagnose(url, artifacts=artifacts), "artifacts").state == "ok"
+        leave_marker(artifacts, "study", f"{host}-1")
+    found = line(diagnose(url, artifacts=artifacts), "artifacts")
+    assert found.state == "ok"
+    assert "the workers on ../south, north use it too" in found.found
     assert all(p.parent == artifacts / "hosts" / "study" for p in artifacts.rglob("*") if p.is_file())
-    assert not has_left_marker(artifacts, "study", "east")
+    assert not has_left_marker(artifacts, "study", "east-1")
+    remove_marker(artifacts, "study", "north-1")
+    assert line(diagnose(url, artifacts=artifacts), "artifacts").state == "warning"
+
+
+def test_a_machine_that_is_anothers_copy_may_have_another_folder(url: str, tmp_path: Path) -> None:
+    """It has this one's name, start and network card, and each of the two has a folder of its own."""
+    opened, artifacts = make(url), tmp_path / "artifacts"
+    host, machine = socket.gethostname(), this_process().machine
+    leave_marker(artifacts, "study", f"{host}-7-aaaa")
+    for token in ("aaaa", "bbbb"):
+        twin = dataclasses.replace(entry(f"{host}-7-{token}", host, machine=machine), pid=os.getpid())
+        register_worker(opened.storage, opened.study_id, twin)
+    found = line(diagnose(url, artifacts=artifacts), "artifacts")
+    assert (found.state, host in found.found) == ("warning", True)
+    leave_marker(artifacts, "study", f"{host}-7-bbbb")
+    assert line(diagnose(url, artifacts=artifacts), "artifacts").state == "ok"
 
 
 def test_a_marker_that_cannot_be_left_costs_no_worker(tmp_path: Path) -> None:
     (tmp_path / "artifacts").write_text("a file")
-    leave_marker(tmp_path / "artifacts", "study")
-    assert not has_left_marker(tmp_path / "artifacts", "study", socket.gethostname())
+    leave_marker(tmp_path / "artifacts", "study", "w")
+    remove_marker(tmp_path / "artifacts", "study", "w")
+    assert not has_left_marker(tmp_path / "artifacts", "study", "w")
+
+
+def test_markers_of_killed_workers_are_removed_in_the_end(tmp_path: Path) -> None:
+    leave_marker(tmp_path, "study", "killed")
+    long_ago = time.time() - 91 * 86_400
+    os.utime(next((tmp_path / "hosts" / "study").iterdir()), (long_ago, long_ago))
+    leave_marker(tmp_path, "study", "new")
+    assert not has_left_marker(tmp_path, "study", "killed")
+    assert has_left_marker(tmp_path, "study", "new")
 
 
 # ── this machine ──

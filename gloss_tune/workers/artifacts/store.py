@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import os
 import re
-import socket
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from gloss_tune.storage.url import parse_storage_url
 #: Names of what a worker attaches to a trial.
 EPOCHS, CONFUSION = "epochs.csv", "confusion.csv"
 _HOSTS = "hosts"
+# no worker lives so long, or else it is one that doctor wrongly takes for one with another folder
+_FORGOTTEN_SECONDS = 90 * 86_400.0
 
 
 def artifact_store(folder: Path) -> FileSystemArtifactStore:
@@ -71,34 +74,45 @@ def _upload_table(
         )
 
 
-def leave_marker(artifacts: Path, study: str) -> None:
-    """Note that a worker on this machine uses the folder, so that ``doctor`` can tell whether all machines share it.
+def leave_marker(artifacts: Path, study: str, worker: str) -> None:
+    """Note that a worker uses the folder, so that ``doctor`` can tell whether all share it.
 
+    A marker is a worker's and not its host's: machines may share a name, and even more where one is the other's copy.
     A folder that cannot be written to is only warned of: its trials still count, but start over when they lose
     their worker.
 
     Args:
         artifacts: the worker's folder; made if need be.
         study: name of the study, checked already.
+        worker: its id, used by no other worker.
     """
-    marker = _marker(artifacts, study, socket.gethostname())
+    marker = _marker(artifacts, study, worker)
     try:
         marker.parent.mkdir(parents=True, exist_ok=True)
         marker.touch()
+        for other in marker.parent.iterdir():  # of workers that were killed
+            if time.time() - other.stat().st_mtime > _FORGOTTEN_SECONDS:
+                other.unlink(missing_ok=True)
     except OSError as error:
         logger.warning(
             "Nothing can be kept in %s (%s); going on without.", artifacts, error.strerror or error
         )
 
 
-def has_left_marker(artifacts: Path, study: str, host: str) -> bool:
-    """Whether a worker of the study on ``host`` has used this folder."""
-    return _marker(artifacts, study, host).is_file()
+def remove_marker(artifacts: Path, study: str, worker: str) -> None:
+    """The worker leaves."""
+    with contextlib.suppress(OSError):
+        _marker(artifacts, study, worker).unlink()
 
 
-def _marker(artifacts: Path, study: str, host: str) -> Path:
-    # a host's name as read from a shared database must not lead out of the folder
-    return artifacts / _HOSTS / study / re.sub(r"[^A-Za-z0-9-]", "_", host)[:200]
+def has_left_marker(artifacts: Path, study: str, worker: str) -> bool:
+    """Whether a worker of the study has used this very folder."""
+    return _marker(artifacts, study, worker).is_file()
+
+
+def _marker(artifacts: Path, study: str, worker: str) -> Path:
+    # an id as read from a shared database must not lead out of the folder
+    return artifacts / _HOSTS / study / re.sub(r"[^A-Za-z0-9-]", "_", worker)[-200:]
 
 
 def artifacts_folder(url: str, chosen: Path | None = None) -> Path:

@@ -18,7 +18,7 @@ from sqlalchemy.exc import (
     ProgrammingError,
 )
 
-from gloss_tune.errors import StorageLostError, StorageRefusedError
+from gloss_tune.errors import MachineError, StorageLostError, StorageRefusedError
 from gloss_tune.storage.retry import Retry, retried
 from gloss_tune.storage.sqlstate import outage
 
@@ -202,3 +202,25 @@ def test_optunas_own_error_is_judged_by_its_cause() -> None:
     assert outage(error) == "connection refused"
     error.__cause__ = ValueError("no outage")
     assert outage(error) is None
+
+
+UNKNOWN = "failed to resolve host 'db': [Errno -2] Name or service not known"
+
+
+def test_a_host_that_was_known_is_waited_for_as_it_moves() -> None:
+    """A failover may take the name away for a while; one that never was there is a wrong URL."""
+    patient = retry()
+    with pytest.raises(StorageRefusedError, match="unknown"):
+        patient(Flaky(1, lambda: away(UNKNOWN)))
+    assert patient(Flaky(0)) == "answer"
+    assert patient(Flaky(3, lambda: away(UNKNOWN))) == "answer"
+
+
+def test_a_name_server_that_is_away_says_nothing_of_the_host() -> None:
+    assert retry()(Flaky(2, lambda: away("failed to resolve host: Temporary failure in name resolution")))
+
+
+def test_files_that_are_used_up_are_not_the_storages_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gloss_tune.storage.retry.files_used_up", lambda: "Too many files are open at once")
+    with pytest.raises(MachineError, match="Too many files"):
+        retry()(Flaky(1))

@@ -52,6 +52,8 @@ REFUSALS = {
     "0A000": "feature_not_supported",
     "22007": "invalid_datetime_format",
     "22P02": "invalid_text_representation",
+    "23502": "not_null_violation",
+    "23514": "check_violation, of a constraint that somebody added",
     "26000": "invalid_sql_statement_name",
     "28000": "invalid_authorization_specification",
     "28P01": "invalid_password",
@@ -151,6 +153,7 @@ def test_sqlites_codes_whatever_the_words(code: int, waits: bool) -> None:
         ('FATAL:  no pg_hba.conf entry for host "1.2.3.4"', False),
         ("FATAL:  unsupported startup parameter: options", False),
         ("Name or service not known", False),
+        ("[Errno -3] Temporary failure in name resolution", True),
     ],
 )
 def test_where_there_is_no_code_words_must_do(words: str, waits: bool) -> None:
