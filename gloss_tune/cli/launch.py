@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import typer
 
-from gloss_tune.cli.options import DEFAULT_STORAGE, Artifacts, DataDir, Force, Storage, Study, Threads
+from gloss_tune.cli.cluster_options import (
+    Account,
+    Cpus,
+    DryRun,
+    Gpus,
+    Memory,
+    On,
+    Partition,
+    SbatchArg,
+    Stop,
+    Time,
+)
+from gloss_tune.cli.options import DEFAULT_STORAGE, Artifacts, DataDir, Force, Storage, Study, Threads, emit
 from gloss_tune.cli.worker_options import (
     Devices,
     Grace,
@@ -16,6 +28,7 @@ from gloss_tune.cli.worker_options import (
     Until,
     Workers,
 )
+from gloss_tune.clusters.engines import check_options
 
 
 def launch(
@@ -34,20 +47,61 @@ def launch(
     artifacts: Artifacts = None,
     track: Track = None,
     force: Force = False,
+    on: On = None,
+    gpus: Gpus = None,
+    cpus: Cpus = None,
+    memory: Memory = None,
+    dry_run: DryRun = False,
+    stop: Stop = False,
+    time: Time = None,
+    partition: Partition = None,
+    account: Account = None,
+    sbatch_arg: SbatchArg = None,
 ) -> None:
-    """Start workers on this machine's devices and look after them until the study is done.
+    """Start workers on this machine's devices and look after them until the study is done, or on a cluster by --on.
 
     One that dies is started again, and its trial goes on; one that dies again and again is left out. A first
     SIGTERM or Ctrl-C lets all finish their epoch, a second stops them at once. --max-trials counts for each worker.
     SIGUSR1 lets them leave after an epoch of any length; the exit code is 75 if work remains.
     Example: gloss-tune launch --workers 4 --storage sqlite:///gloss-tune.db
+
+    Example: gloss-tune launch --on slurm --workers 8 --time 4h --storage @URLFILE
     """
+    from gloss_tune.clusters.launch import launch_on, stop_on
+    from gloss_tune.clusters.order import Wish
+    from gloss_tune.clusters.slurm_script import SlurmOptions
     from gloss_tune.launch.group import choose_workers, work_to_end
     from gloss_tune.signals import stop_on_signal
     from gloss_tune.study.study import open_study
     from gloss_tune.workers.options import worker_options
 
-    with stop_on_signal(last=True) as stop:
+    asked = {
+        "--gpus-per-worker": gpus is not None, "--cpus-per-worker": cpus, "--memory": memory, "--dry-run": dry_run,
+        "--stop": stop, "--time": time, "--partition": partition, "--account": account, "--sbatch-arg": sbatch_arg,
+    }  # fmt: skip
+    check_options(on, asked, {"--until": until, "--workers-per-device": per_device, "--force": force})
+    if on is not None:
+        if stop:
+            emit(stop_on(storage, study))
+            return
+        wish = Wish(
+            workers,
+            gpus,
+            cpus or 4,
+            memory,
+            grace,
+            artifacts,
+            data_dir,
+            device,
+            threads,
+            max_trials,
+            timeout,
+            track or (),
+        )
+        slurm = SlurmOptions(time, partition, account, sbatch_arg or ())
+        emit(launch_on(storage, study, wish, slurm, dry_run=dry_run))
+        return
+    with stop_on_signal(last=True) as signals:
         opened = open_study(storage, study)
         options = worker_options(
             storage,
@@ -62,5 +116,5 @@ def launch(
             track=track,
         )
         group = choose_workers(device, workers, per_device, rehearsal=opened.spec.rehearse, threads=threads)
-        code = work_to_end(opened, storage, options, group, stop, supervised=True)
+        code = work_to_end(opened, storage, options, group, signals, supervised=True)
     raise typer.Exit(code)

@@ -1,0 +1,91 @@
+"""Options of ``launch --on``: what is asked of a cluster."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from gloss_tune.clusters.engines import Engine
+
+_COMMON, _SLURM = "On a cluster", "On Slurm"
+
+On = Annotated[
+    Engine | None,
+    typer.Option(
+        "--on",
+        help="Have this cluster start the workers, instead of this machine: an array of Slurm jobs is submitted.",
+        rich_help_panel=_COMMON,
+    ),
+]
+Gpus = Annotated[
+    int | None,
+    typer.Option(
+        "--gpus-per-worker",
+        min=0,
+        metavar="N",
+        help="GPUs of each worker; by default 1, and 0 in a rehearsal or with --device cpu.",
+        rich_help_panel=_COMMON,
+    ),
+]
+Cpus = Annotated[
+    int | None,
+    typer.Option(
+        "--cpus-per-worker",
+        min=1,
+        metavar="N",
+        help="CPUs of each worker, 4 by default.",
+        rich_help_panel=_COMMON,
+    ),
+]
+Memory = Annotated[
+    str | None,
+    typer.Option(
+        "--memory",
+        metavar="SIZE",
+        help="Memory of each worker, as in 16G; by default the cluster's own.",
+        rich_help_panel=_COMMON,
+    ),
+]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Print what would be submitted, and submit nothing. The text runs by hand: the file with the storage's "
+        "URL that it names is made.",
+        rich_help_panel=_COMMON,
+    ),
+]
+Stop = Annotated[
+    bool,
+    typer.Option(
+        "--stop", help="Cancel what was submitted for the study, by whatever call.", rich_help_panel=_COMMON
+    ),
+]
+Time = Annotated[
+    str | None,
+    typer.Option(
+        "--time",
+        metavar="LIMIT",
+        help="Time limit of each job, as sbatch reads it or as in 2h. Before it a worker hands its trial back, and "
+        "the job goes back to Slurm's queue.",
+        rich_help_panel=_SLURM,
+    ),
+]
+Partition = Annotated[
+    str | None,
+    typer.Option("--partition", metavar="NAME", help="Partition of Slurm to run in.", rich_help_panel=_SLURM),
+]
+Account = Annotated[
+    str | None,
+    typer.Option("--account", metavar="NAME", help="Account of Slurm to charge.", rich_help_panel=_SLURM),
+]
+SbatchArg = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--sbatch-arg",
+        metavar="OPTION",
+        help="One more option of sbatch, as in --sbatch-arg=--qos=long; may be repeated. It wins.",
+        rich_help_panel=_SLURM,
+    ),
+]

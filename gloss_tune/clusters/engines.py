@@ -1,0 +1,35 @@
+"""The engines that ``launch --on`` knows, and which options are theirs; nothing here is heavy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any
+
+from gloss_tune.errors import InputError
+
+
+class Engine(str, Enum):
+    """What supplies processes."""
+
+    slurm = "slurm"
+
+
+def check_options(engine: Engine | None, given: Mapping[str, Any], local: Mapping[str, Any]) -> None:
+    """Refuse options that an engine, or this machine without one, would not heed.
+
+    Args:
+        engine: None for workers on this machine.
+        given: options of engines, by name; None and empty ones were not given.
+        local: options of this machine alone, likewise.
+
+    Raises:
+        InputError: one was given that would be passed over.
+    """
+    for name, value in given.items():
+        if value and engine is None:
+            engines = "|".join(each.value for each in Engine)
+            raise InputError(f"{name} is for launch --on {engines}; leave it out here")
+    for name, value in local.items():
+        if value and engine is not None:
+            raise InputError(f"{name} is for workers on this machine; leave it out with --on {engine.value}")
