@@ -87,7 +87,7 @@ def subsample(dataset: TextDataset, max_train_docs: int, seed: int) -> TextDatas
         raise DataError(
             f"max_train_docs is at least 2, not {max_train_docs}. Leave it out to use all of train."
         )
-    sampled = _sample(dataset.train, max_train_docs, derive_seed(seed, "subsample"), len(dataset.classes))
+    sampled = sample(dataset.train, max_train_docs, derive_seed(seed, "subsample"), len(dataset.classes))
     return dataset if sampled is dataset.train else replace(dataset, train=sampled)
 
 
@@ -99,11 +99,12 @@ def subsample_val(dataset: TextDataset, max_val_docs: int, seed: int) -> TextDat
     """
     if max_val_docs < 2:
         raise DataError(f"max_val_docs is at least 2, not {max_val_docs}. Leave it out to use all of val.")
-    sampled = _sample(dataset.val, max_val_docs, derive_seed(seed, "subsample val"), len(dataset.classes))
+    sampled = sample(dataset.val, max_val_docs, derive_seed(seed, "subsample val"), len(dataset.classes))
     return dataset if sampled is dataset.val else replace(dataset, val=sampled)
 
 
-def _sample(split: Split, most: int, seed: int, num_classes: int) -> Split:
+def sample(split: Split, most: int, seed: int, num_classes: int) -> Split:
+    """A seeded, stratified sample of a split; the split itself where it has no more documents than wanted."""
     if most >= len(split):
         return split
     counts = np.bincount(split.labels, minlength=num_classes)

@@ -63,6 +63,12 @@ class TokenizedSplit:
         """int64 (N,), tokens of each document."""
         return np.diff(self.offsets)
 
+    def take(self, positions: NDArray[np.int64]) -> TokenizedSplit:
+        """The documents at these positions, one at least."""
+        rows = [self.ids[self.offsets[place] : self.offsets[place + 1]] for place in positions]
+        offsets = np.cumsum([0, *map(len, rows)], dtype=np.int64)
+        return TokenizedSplit(np.concatenate(rows), offsets, self.labels[positions])
+
 
 def tokenize_split(
     split: Split,

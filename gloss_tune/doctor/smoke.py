@@ -74,8 +74,9 @@ def measure(
     from gloss_tune.finetune.memory import peak_memory_mb
 
     config = middle_config(spec)
-    session = Session(dataset, encoder, device, spec.longest_documents)
-    train, val = session.tokens("train", config.max_length), session.tokens("val", config.max_length)
+    session = Session(dataset, encoder, device, spec.longest_documents, spec.max_train_docs)
+    fold = session.fold(config, 0, config.folds) if config.folds > 1 else None
+    train, val = session.parts(config.max_length, fold)
     steps = len(epoch_batches(train.labels, train.lengths, config.batch_size, seed=config.seed, epoch=1))
     marks = [time.perf_counter()]
 
@@ -88,7 +89,7 @@ def measure(
 
     choice = session.choice(config.precision)
     precision = choice.precision if settled is None else session.usable(settled)
-    run = session.run(config, on_step, precision)
+    run = session.run(config, on_step, precision, fold)
     marks[:] = [time.perf_counter()]
     with contextlib.suppress(_EnoughError):
         next(run.epochs())
@@ -96,7 +97,7 @@ def measure(
 
     some = sample(val, _EVALUATED)
     evaluation = session.run(
-        config, precision=precision
+        config, precision=precision, fold=fold
     )  # as a run that has trained no step: it shares the encoder
     start = time.perf_counter()
     evaluation.evaluate(some)
@@ -108,7 +109,7 @@ def measure(
         min(config.batch_size, len(train)),
         step_seconds,
         document_seconds,
-        config.seeds * config.epochs * epoch_seconds,
+        config.trainings * config.epochs * epoch_seconds,
         peak_memory_mb(torch.device(device)) * 2**20,
         choice.precision,
         choice.reason,
@@ -123,6 +124,4 @@ def middle_config(spec: StudySpec) -> FinetuneConfig:
 def sample(tokens: TokenizedSplit, most: int) -> TokenizedSplit:
     """At most so many documents of a split, evenly taken from it, so that long and short ones are among them."""
     chosen = np.unique(np.linspace(0, len(tokens) - 1, min(most, len(tokens))).astype(np.int64))
-    rows = [tokens.ids[tokens.offsets[index] : tokens.offsets[index + 1]] for index in chosen]
-    offsets = np.cumsum([0, *map(len, rows)], dtype=np.int64)
-    return TokenizedSplit(np.concatenate(rows), offsets, tokens.labels[chosen])
+    return tokens.take(chosen)

@@ -45,6 +45,7 @@ _WHOLE_NUMBERS = {
     "max_length": (3, "tokens a document, with the two special ones"),
     "lpa_iterations": (1, "steps of label propagation"),
     "seeds": (1, "trainings whose mean counts"),
+    "folds": (1, "parts of the data, each validated on once; 1 for none"),
     "seed": (0, "any whole number from 0"),
 }
 # what fits wherever whole numbers are counted and kept
@@ -98,6 +99,8 @@ class FinetuneConfig:
             weighted mean; ``triplet`` and ``cosine``, which are means over triplets and pairs, stay as they are.
         seeds: how many trainings a trial is, the first with ``seed``; the mean of their best epochs counts, and each
             is one report (see :class:`~gloss_tune.finetune.repeated.Repeated`).
+        folds: where above 1, a trial is so many trainings, each validated on another stratified fold of
+            train and val together, which ``seed`` splits; their mean counts, as that of ``seeds`` does.
         seed: decides the order of documents, masks and dropout; the head starts at zero.
     """
 
@@ -123,12 +126,18 @@ class FinetuneConfig:
     precision: str = "auto"
     class_weights: str = "none"
     seeds: int = 1
+    folds: int = 1
     seed: int = 0
 
     @property
     def steps(self) -> int:
-        """How many reports a run gives at most: its epochs, or where it has several seeds one for each."""
-        return self.epochs if self.seeds == 1 else self.seeds
+        """How many reports a run gives at most: its epochs, or where it has several trainings one for each."""
+        return self.epochs if self.trainings == 1 else self.trainings
+
+    @property
+    def trainings(self) -> int:
+        """How many trainings a trial is: one for each seed, or for each fold."""
+        return max(self.seeds, self.folds)
 
     def faults(self) -> list[str]:
         """Everything that is wrong here, one line a fault, each opening with the field's name."""
@@ -138,6 +147,11 @@ class FinetuneConfig:
         ] or self._contradictions()
 
     def _contradictions(self) -> list[str]:
+        if self.seeds > 1 and self.folds > 1:
+            return [
+                f"folds: a trial has several folds or several seeds, got {self.folds} folds and {self.seeds} seeds; "
+                "set one of the two to 1 ('confirm' brings other seeds, each with folds of its own)"
+            ]
         if self.mode == "standalone" and self.loss == "ce":
             return [
                 "mode: standalone needs a loss on embeddings, got loss 'ce'; use integrated or another loss"

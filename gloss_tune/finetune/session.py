@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from gloss_tune.finetune.config import FinetuneConfig
 
 if TYPE_CHECKING:
-    from gloss_tune.data import Split, TextDataset
+    from gloss_tune.data import Fold, Split, TextDataset
     from gloss_tune.data.tokens import TokenizedSplit
     from gloss_tune.encoder import Encoder, ResolvedEncoder
     from gloss_tune.finetune.loop import Finetune
@@ -23,15 +24,37 @@ class Session:
         encoder: which weights to start from.
         device: ``cpu``, ``cuda:0`` …
         longest: the highest ``max_length`` of any fine-tune to come.
+        most_pooled: documents that folds are made of; None for all of train and val.
     """
 
-    def __init__(self, dataset: TextDataset, encoder: ResolvedEncoder, device: str, longest: int) -> None:
+    def __init__(
+        self,
+        dataset: TextDataset,
+        encoder: ResolvedEncoder,
+        device: str,
+        longest: int,
+        most_pooled: int | None = None,
+    ) -> None:
         self._dataset = dataset
         self._resolved = encoder
         self._device = device
         self._longest = longest
+        self._most_pooled = most_pooled
         self._encoder: Encoder | None = None
         self._tokens: dict[tuple[str, int], TokenizedSplit] = {}
+
+    @cached_property
+    def pool(self) -> Split:
+        """The documents that folds are made of."""
+        from gloss_tune.data import pooled
+
+        return pooled(self._dataset, self._most_pooled)
+
+    def fold(self, config: FinetuneConfig, number: int, folds: int) -> Fold:
+        """One of so many folds, as the fine-tune's seed splits them."""
+        from gloss_tune.data import stratified_folds
+
+        return stratified_folds(self.pool.labels, folds, config.seed)[number]
 
     @property
     def loaded(self) -> bool:
@@ -47,6 +70,7 @@ class Session:
         config: FinetuneConfig,
         on_step: Callable[[], None] | None = None,
         precision: str | None = None,
+        fold: Fold | None = None,
     ) -> Finetune:
         """A fine-tune from the encoder's first weights, which its first epoch restores from memory.
 
@@ -54,16 +78,18 @@ class Session:
             config: of the fine-tune.
             on_step: see :class:`~gloss_tune.finetune.loop.Finetune`.
             precision: likewise.
+            fold: what to train and validate on; None for train and val as they are.
         """
         from gloss_tune.finetune.loop import Finetune
         from gloss_tune.finetune.memory import return_free_memory
 
         encoder = self._loaded()
         return_free_memory()
+        train, val = self.parts(config.max_length, fold)
         return Finetune(
             config,
-            self.tokens("train", config.max_length),
-            self.tokens("val", config.max_length),
+            train,
+            val,
             len(self._dataset.classes),
             encoder,
             on_step=on_step,
@@ -82,6 +108,13 @@ class Session:
 
         return precision if computes_in(precision, self._loaded().device) else "float32"
 
+    def parts(self, max_length: int, fold: Fold | None = None) -> tuple[TokenizedSplit, TokenizedSplit]:
+        """What a fine-tune trains on, and what it validates on."""
+        if fold is None:
+            return self.tokens("train", max_length), self.tokens("val", max_length)
+        pool = self.tokens("pool", max_length)
+        return pool.take(fold.train), pool.take(fold.val)
+
     def tokens(self, split_name: str, max_length: int) -> TokenizedSplit:
         """One split as tokens, from the cache shared by all workers of this machine."""
         key = (split_name, max_length)
@@ -89,7 +122,7 @@ class Session:
             from gloss_tune.data.cache import cache_dir
             from gloss_tune.data.tokens import tokenize_split
 
-            split: Split = getattr(self._dataset, split_name)
+            split: Split = self.pool if split_name == "pool" else getattr(self._dataset, split_name)
             self._tokens[key] = tokenize_split(
                 split,
                 self._loaded().preprocessor,

@@ -33,12 +33,14 @@ class Speed:
         step_seconds: one training step.
         document_seconds: one document of validation.
         fixed_seconds: of a trial that is simulated; None for a real one.
+        trainings: of a trial, which has several seeds or folds.
     """
 
     batch_size: int
     step_seconds: float
     document_seconds: float
     fixed_seconds: float | None = None
+    trainings: int = 1
 
 
 @dataclass(frozen=True)
@@ -200,12 +202,12 @@ def _with_trials(
     report = min(_report_seconds(speed, sizes), 0.25 * seconds)
     free = seconds - report
     search = (1 - _CONFIRM_SHARE - _RETRAIN_SHARE) * free
-    fitted = _with_validation(search * workers / trials, speed, sizes, epochs, given)
+    fitted = _with_validation(search * workers / trials / speed.trainings, speed, sizes, epochs, given)
     if fitted is None:
         return None
     (own_epochs, docs), val = fitted
     sizes = replace(sizes, val=val or sizes.val)
-    trial = _trial_seconds(speed, sizes, own_epochs, docs or sizes.train)
+    trial = speed.trainings * _trial_seconds(speed, sizes, own_epochs, docs or sizes.train)
     retrain, retrain_docs = final_training(_RETRAIN_SHARE * free, speed, sizes, own_epochs)
     if retrain > 1.5 * _RETRAIN_SHARE * free:
         return None

@@ -180,6 +180,8 @@ def _planned(
         plan = unlimited(spec.trials, spec.most_epochs, spec.max_train_docs)
     else:
         speed, sizes = measure_speed(spec, group.devices[0], options.threads, options.data_dir)
+        if spec.folds > 1:  # they decide what is validated on
+            given = replace(given, max_val_docs=sizes.val)
         left = max(1.0, pipeline.started + seconds - time.monotonic())
         if pipeline.stretches:
             least = least_time(left, speed, sizes, spec.most_epochs, workers=len(group.devices), given=given)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from gloss_tune.cores import CoreShare
+from gloss_tune.data import check_folds
 from gloss_tune.doctor.smoke import measure
 from gloss_tune.finetune.device import pick_device
 from gloss_tune.pipeline.plan import Sizes, Speed
@@ -38,6 +39,8 @@ def measure_speed(
     import torch
 
     whole = study_dataset(spec.model_copy(update={"max_train_docs": None}), data_dir)
+    if spec.folds > 1:
+        check_folds(whole, spec.folds)
     before = torch.get_num_threads()
     try:
         device = pick_device(device)
@@ -46,8 +49,12 @@ def measure_speed(
     finally:
         torch.set_num_threads(before)
     test = 0 if whole.test is None else len(whole.test)
-    sizes = Sizes(len(whole.train), len(whole.val), test, len(whole.classes))
-    return Speed(found.batch_size, found.step_seconds, found.document_seconds), sizes
+    val = len(whole.val)
+    if spec.folds > 1:
+        val = -(-(len(whole.train) + val) // spec.folds)
+    sizes = Sizes(len(whole.train) + len(whole.val) - val, val, test, len(whole.classes))
+    speed = Speed(found.batch_size, found.step_seconds, found.document_seconds, trainings=spec.trainings)
+    return speed, sizes
 
 
 def corrected(speed: Speed, factor: float) -> Speed:

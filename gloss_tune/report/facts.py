@@ -182,7 +182,7 @@ def _value(trial: FrozenTrial) -> float:
 def _planned(opened: OpenStudy, trial: FrozenTrial) -> int:
     """How many reports a trial would have given, had it not been pruned."""
     steps = opened.spec.most_steps
-    return steps if (opened.spec.train.seeds or 1) > 1 else int(trial.params.get("epochs", steps))
+    return steps if opened.spec.trainings > 1 else int(trial.params.get("epochs", steps))
 
 
 def _cost(opened: OpenStudy, trials: Sequence[FrozenTrial]) -> Cost:

@@ -211,6 +211,11 @@ def _faults_together(spec: StudySpec, doubtful: set[str]) -> list[str]:
         faults.append(
             f"space: is empty, so that all {spec.trials} trials would be the same; search something"
         )
+    if spec.folds > 1 and spec.max_val_docs is not None:
+        faults.append(
+            f"max_val_docs: train.folds = {spec.folds} decides what is validated on, got {spec.max_val_docs} as well; "
+            "leave one of them out (max_train_docs samples the documents that folds are made of)"
+        )
     if spec.sampler == "grid" and grid_size(spec.ranges) > _LARGEST_GRID:
         faults.append(
             f"space: its grid has {grid_size(spec.ranges):,} points, the limit is {_LARGEST_GRID:,}; "

@@ -101,13 +101,22 @@ class StudySpec(BaseModel):
     @property
     def most_steps(self) -> int:
         """How many reports a trial gives at most, see :attr:`FinetuneConfig.steps`."""
-        seeds = self.train.seeds or 1
-        return self.most_epochs if seeds == 1 else seeds
+        return self.most_epochs if self.trainings == 1 else self.trainings
+
+    @property
+    def trainings(self) -> int:
+        """How many trainings a trial is, see :attr:`FinetuneConfig.trainings`."""
+        return max(self.train.seeds or 1, self.folds)
+
+    @property
+    def folds(self) -> int:
+        """On how many folds a trial is trained; 1 for none."""
+        return self.train.folds or 1
 
     @property
     def step_name(self) -> str:
-        """What a trial reports after: each ``epoch``, or each ``seed`` where it has several."""
-        return "epoch" if (self.train.seeds or 1) == 1 else "seed"
+        """What a trial reports after: each ``epoch``, or each ``seed`` or ``fold`` where it has several."""
+        return "fold" if self.folds > 1 else "seed" if self.trainings > 1 else "epoch"
 
     @property
     def longest_documents(self) -> int:

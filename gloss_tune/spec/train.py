@@ -39,6 +39,7 @@ class TrainSpec(Mapping[str, Value]):
     precision: str | None = None
     class_weights: str | None = None
     seeds: int | None = None
+    folds: int | None = None
 
     def __getitem__(self, name: str) -> Value:
         if name not in TRAIN_DEFAULTS or getattr(self, name) is None:

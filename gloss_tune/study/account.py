@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gloss_tune.data import TextDataset, subsample_val
+from gloss_tune.data import TextDataset, check_folds, subsample_val
 from gloss_tune.data.account import account, class_counts, doubts
 from gloss_tune.data.dataset import quoted
 from gloss_tune.errors import DataError
@@ -19,7 +19,12 @@ def with_val_sample(spec: StudySpec, dataset: TextDataset) -> tuple[StudySpec, T
 
     What the user gave as val stays whole.
     """
-    if spec.max_val_docs is not None or not dataset.reading.held_out or len(dataset.val) <= MOST_HELD_OUT:
+    if (
+        spec.folds > 1
+        or spec.max_val_docs is not None
+        or not dataset.reading.held_out
+        or len(dataset.val) <= MOST_HELD_OUT
+    ):
         return spec, dataset
     logger.info(
         "Data set %s: of the %s documents held out of train, trials are judged by a stratified sample of %s, so that "
@@ -41,9 +46,10 @@ def say_what_was_read(spec: StudySpec, dataset: TextDataset, whole_classes: int)
         whole_classes: classes with training documents before any sample was taken.
 
     Raises:
-        DataError: val cannot choose between trials by this metric.
+        DataError: val cannot choose between trials by this metric, or a class has too few documents for folds.
     """
-    logger.info("Data set %s: %s.", dataset.name, account(dataset))
+    folds = f"; {check_folds(dataset, spec.folds, spec.max_train_docs)}" if spec.folds > 1 else ""
+    logger.info("Data set %s: %s%s.", dataset.name, account(dataset), folds)
     for warning in [
         *dataset.warnings,
         *(doubts(dataset) if dataset.reading.own else ()),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -22,6 +23,7 @@ from gloss_tune.logging import logger
 from gloss_tune.processes import this_process
 from gloss_tune.queue.claims import Claim
 from gloss_tune.queue.heartbeats import live_workers
+from gloss_tune.seeding import derive_seed
 from gloss_tune.study.encoder import study_encoder
 from gloss_tune.study.inputs import check_same_inputs, study_dataset
 from gloss_tune.study.objective import Ending
@@ -119,8 +121,14 @@ class RehearsalRuns:
         self, config: FinetuneConfig, on_step: Callable[[], None], count_workers: Callable[[], WorkersHere]
     ) -> FinetuneRun:
         """Start one simulated fine-tune."""
-        seconds = self._seconds / config.seeds
-        return started(config, lambda one: self._make(one, seconds=seconds, on_step=on_step))
+        seconds = self._seconds / config.trainings
+
+        def start(one: FinetuneConfig, fold: int | None) -> FinetuneRun:
+            if fold:  # other documents, other noise
+                one = replace(one, seed=derive_seed(one.seed, "rehearsed fold", fold))
+            return self._make(one, seconds=seconds, on_step=on_step)
+
+        return started(config, start)
 
     def facts(self) -> dict[str, Any]:
         """Nothing was computed."""
@@ -156,7 +164,9 @@ class RealRuns:
         self._classes = dataset.classes
         self._latest: Finetune | None = None
         self._val_labels = dataset.val.labels
-        self._session = Session(dataset, encoder, self.device, opened.spec.longest_documents)
+        self._session = Session(
+            dataset, encoder, self.device, opened.spec.longest_documents, opened.spec.max_train_docs
+        )
         self._threads = 1
         self._here: Choice | None = None
         self._settled: str | None = None
@@ -185,9 +195,12 @@ class RealRuns:
         """Start one fine-tune, which is then the latest; in the study's precision where the trial names none."""
         precision = self._study_precision() if config.precision == "auto" else None
 
-        def start(one: FinetuneConfig) -> FinetuneRun:
+        def start(one: FinetuneConfig, number: int | None) -> FinetuneRun:
             self._latest = None  # its memory is the next one's
-            self._latest = self._session.run(one, on_step, precision)
+            fold = None if number is None else self._session.fold(one, number, config.folds)
+            self._latest = self._session.run(one, on_step, precision, fold)
+            if fold is not None:
+                self._val_labels = self._session.pool.labels[fold.val]
             self.share_cores(count_workers())  # loading took seconds, in which a neighbour may have come
             return self._latest
 

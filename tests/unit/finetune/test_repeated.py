@@ -21,8 +21,8 @@ class Recorded:
         self.seeds: list[int] = []
         self.bests: list[EpochReport] = []
 
-    def __call__(self, config: FinetuneConfig) -> Rehearsal:
-        assert config.seeds == 1
+    def __call__(self, config: FinetuneConfig, fold: int | None) -> Rehearsal:
+        assert (config.seeds, config.folds, fold) == (1, 1, None)
         recorded = self
 
         class Run(Rehearsal):
@@ -73,9 +73,9 @@ def test_a_run_goes_on_after_the_last_seed_that_was_done() -> None:
 
 
 def test_one_seed_is_the_fine_tune_itself() -> None:
-    run = started(dataclasses.replace(CONFIG, seeds=1), Rehearsal)
+    run = started(dataclasses.replace(CONFIG, seeds=1), lambda one, _: Rehearsal(one))
     assert isinstance(run, Rehearsal)
-    assert isinstance(started(CONFIG, Rehearsal), Repeated)
+    assert isinstance(started(CONFIG, lambda one, _: Rehearsal(one)), Repeated)
     assert (CONFIG.steps, dataclasses.replace(CONFIG, seeds=1).steps) == (3, 4)
 
 
@@ -84,7 +84,7 @@ def test_an_undefined_metric_leaves_the_others_alone() -> None:
         def _metrics(self, epoch: int) -> dict[str, float]:
             return {**super()._metrics(epoch), "val_auc": math.nan}
 
-    *_, last = Repeated(CONFIG, WithoutAuc).epochs()
+    *_, last = Repeated(CONFIG, lambda one, _: WithoutAuc(one)).epochs()
     undefined = [name for name, value in last.metrics.items() if math.isnan(value)]
     assert undefined == ["val_auc"]
     assert last.metrics.keys() > TIMING_METRICS
