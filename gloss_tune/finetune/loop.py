@@ -33,6 +33,7 @@ from gloss_tune.finetune.optimizer import build_optimizer, copied_state, rate_fa
 from gloss_tune.finetune.precision import autocast, choose
 from gloss_tune.finetune.probe import fit_probe
 from gloss_tune.finetune.stopping import EarlyStopping
+from gloss_tune.finetune.tables import TokenTables
 from gloss_tune.finetune.totals import StepTotals
 from gloss_tune.finetune.training_loss import TrainingLoss
 from gloss_tune.finetune.weights import copied_weights, kept_weights, load_weights, on_cpu
@@ -101,6 +102,7 @@ class Finetune:
         nn.init.zeros_(self.head.bias)
         self._optimizer = build_optimizer(self.config, self.encoder.model, self.head)
         self._trained = [p for group in self._optimizer.param_groups for p in group["params"]]
+        self._tables = TokenTables(self.encoder.model)
         self._limits = {name: ChunkLimit(self.encoder) for name in ("training", "evaluation")}
         self._gradients = BatchGradients(
             self.encoder,
@@ -282,10 +284,10 @@ class Finetune:
 
     def _step(self, documents: NDArray[np.int64], masks: torch.Generator) -> tuple[dict[str, Tensor], Tensor]:
         """One batch, one loss, one update."""
-        parts = self._gradients.add(documents, self._loss, masks)
-        gradient_norm = nn.utils.clip_grad_norm_(self._trained, self.config.clip_norm)
-        self._optimizer.step()
-        self._optimizer.zero_grad(set_to_none=True)
+        with self._tables.as_rows():
+            parts = self._gradients.add(documents, self._loss, masks)
+        with self._tables.whole(self._trained, self.config.clip_norm) as gradient_norm:
+            self._optimizer.step()
         return parts, gradient_norm
 
     def _fit_probe(self) -> float:
