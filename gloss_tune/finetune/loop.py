@@ -223,6 +223,7 @@ class Finetune:
         for parameter in self._trained:
             parameter.grad = None
         self._optimizer.state.clear()
+        self._tables.free()
         free_memory(self.encoder.device)
 
     def _report_epoch(self) -> EpochReport:

@@ -1,7 +1,7 @@
 """Large tables of token embeddings on a CPU: a batch's gradient is a few of their rows, and is computed as those.
 
-A batch of MR has some 1,200 of MiniLM's 30,522 tokens. A gradient of the whole table, half of all weights, is nearly all
-zeros, which each chunk would write anew, and which would be added up, measured and clipped.
+A batch of MR has some 1,200 of MiniLM's 30,522 tokens. A gradient of the whole table, half of all weights, is nearly
+all zeros, which each chunk would write anew, and which would be added up, measured and clipped.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ class TokenTables:
             and module.weight.device.type == "cpu"
             and module.max_norm is None
             and not module.scale_grad_by_freq
+            and getattr(module, "mode", "mean") != "max"
         ]
         self._zeros: dict[nn.Parameter, Tensor] = {}
 
@@ -48,6 +49,10 @@ class TokenTables:
             for table, sparse in zip(self._tables, before, strict=True):
                 table.sparse = sparse
 
+    def free(self) -> None:
+        """Give back the memory that steps use again and again."""
+        self._zeros.clear()
+
     @contextmanager
     def whole(self, trained: Sequence[nn.Parameter], clip_norm: float) -> Iterator[Tensor]:
         """Clip all gradients, then let the optimizer see those of whole tables in here; it moves every row.
@@ -62,10 +67,13 @@ class TokenTables:
             Scalar, the norm before.
         """
         sparse = {p: p.grad.coalesce() for p in trained if p.grad is not None and p.grad.is_sparse}
-        gradients = [
-            sparse[p].values() if p in sparse else p.grad for p in trained if p.grad is not None
-        ]
-        norm = _clip(gradients, clip_norm)
+        if sparse:
+            norm = _clip(
+                [sparse[p].values() if p in sparse else p.grad for p in trained if p.grad is not None],
+                clip_norm,
+            )
+        else:
+            norm = nn.utils.clip_grad_norm_(trained, clip_norm)
         for parameter, rows in sparse.items():
             if parameter not in self._zeros:
                 self._zeros[parameter] = torch.zeros_like(parameter, requires_grad=False)
@@ -81,7 +89,8 @@ class TokenTables:
 
 def _clip(gradients: Sequence[Tensor], clip_norm: float) -> Tensor:
     """As torch's ``clip_grad_norm_``, which takes no sparse gradients."""
-    norms = torch._foreach_norm(gradients)
-    norm = torch.linalg.vector_norm(torch.stack(norms))
-    torch._foreach_mul_(gradients, (clip_norm / (norm + 1e-6)).clamp(max=1.0))
+    norm: Tensor = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients]))
+    factor = (clip_norm / (norm + 1e-6)).clamp(max=1.0)
+    for gradient in gradients:
+        gradient.mul_(factor)
     return norm
