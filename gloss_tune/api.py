@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     from gloss_tune.finetune.classifier import Classifier
 
 DEFAULT_STORAGE = "sqlite:///gloss-tune.db"
-#: Folder of the artifacts folder for data sets that came as tables.
-_DATA = "datasets"
+_DATA = "datasets"  # folder of the artifacts folder for data sets that came as tables
 
 
 def create_study(
@@ -46,9 +45,8 @@ def create_study(
     """Make a study, or find it as it was made before.
 
     Args:
-        dataset: the name of a known data set, a path, a pandas DataFrame, a ``datasets.Dataset``, or one of these two
-            for each split (``{"train": …, "test": …}``). Tables are written to the artifacts folder, where workers
-            find them.
+        dataset: a known data set's name, a path, ``hf:OWNER/NAME[/CONFIG]``, a pandas DataFrame, a
+            ``datasets.Dataset``, or one of these for each split. Tables are written to the artifacts folder.
         name: the study's name; by default made of data set, encoder and loss.
         trials: the budget.
         storage: the database: ``sqlite:///FILE`` or ``postgresql://…``.
@@ -256,6 +254,7 @@ class Study:
         *,
         seeds: int = 1,
         trial: int | None = None,
+        push: str | None = None,
         verbose: bool = True,
         **options: Any,
     ) -> Classifier:
@@ -265,13 +264,14 @@ class Study:
             output: folder for the model, new or empty.
             seeds: how many trainings; the one that is best in validation is written.
             trial: take this trial's parameters.
+            push: ``owner/name`` on the Hub, to upload the folder to (``private=False``: for everybody).
             verbose: whether to say what happens, on stderr.
             options: as :class:`gloss_tune.retrain.retrain.RetrainOptions` takes them (``device``, ``threads`` …).
         """
         from gloss_tune.finetune.classifier import load_classifier
         from gloss_tune.retrain.retrain import RetrainOptions, retrain
 
-        known = {"data_dir": self._data_dir, **options}
+        known = {"data_dir": self._data_dir, "push": push, **options}
         with _talking(verbose), stop_on_signal() as stop:
             retrain(self._opened, RetrainOptions(Path(output), trial=trial, seeds=seeds, **known), stop)
         return load_classifier(output, trust_remote_code=self._opened.spec.trust_remote_code)

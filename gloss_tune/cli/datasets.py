@@ -81,13 +81,14 @@ def show(
     Example: gloss-tune datasets show reviews.tsv --text-column review --label-column stars
     """
     from gloss_tune.data import Layout
+    from gloss_tune.data.hub_name import is_hub_name
 
     layout = Layout(encoding=encoding, separator=separator, header=not no_header)
     _show(
         name,
         data_dir,
         format,
-        download=False,
+        download=is_hub_name(name),
         text_column=text_column,
         label_column=label_column,
         layout=layout,

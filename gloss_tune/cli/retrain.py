@@ -64,6 +64,18 @@ def retrain(
             "trials had a sample.",
         ),
     ] = None,
+    push: Annotated[
+        str | None,
+        typer.Option(
+            "--push",
+            metavar="OWNER/NAME",
+            help="Upload the folder to the Hugging Face Hub; whether you may is asked before training.",
+        ),
+    ] = None,
+    private: Annotated[
+        bool,
+        typer.Option("--private/--public", help="With --push: who sees a new repository there."),
+    ] = True,
     device: Device = "auto",
     threads: Threads = None,
     data_dir: DataDir = None,
@@ -82,7 +94,16 @@ def retrain(
     from gloss_tune.study.study import open_study
 
     options = RetrainOptions(
-        output, trial, confirmed, seeds, max_train_docs, device=device, threads=threads, data_dir=data_dir
+        output,
+        trial,
+        confirmed,
+        seeds,
+        max_train_docs,
+        device=device,
+        threads=threads,
+        data_dir=data_dir,
+        push=push,
+        private=private,
     )
     with stop_on_signal(last=True) as stop:
         opened = open_study(storage, study, read_only=True)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from gloss_tune.data.dataset import quoted
 from gloss_tune.data.folders import WORDS
+from gloss_tune.data.hub import datasets_library
 from gloss_tune.data.reading import LabelledTexts, labelled
 from gloss_tune.data.records import Record, Table
 from gloss_tune.errors import DataError
@@ -22,7 +22,7 @@ def is_hub_folder(folder: Path) -> bool:
 
 
 def read_hub_folder(
-    folder: Path, text_column: str, label_column: str, *, as_before: bool = False
+    folder: Path, text_column: str, label_column: str, *, as_before: bool = False, called: str | None = None
 ) -> tuple[dict[str, LabelledTexts], tuple[str, ...]]:
     """The documents of each split, and the names of splits that mean nothing here.
 
@@ -31,22 +31,18 @@ def read_hub_folder(
         text_column: as for files.
         label_column: likewise; of a column that names its classes, the names are the labels.
         as_before: labels by the rule of release 0.1.
+        called: what messages call it; by default the folder.
 
     Raises:
         DataError: it cannot be read, or the package is missing.
     """
-    try:
-        datasets = importlib.import_module("datasets")
-    except ImportError as error:
-        raise DataError(
-            f"{folder} was written by the package datasets, which is not installed. Install it (pip install datasets), "
-            "or save the data as Parquet."
-        ) from error
+    called = called or str(folder)
+    datasets = datasets_library(called)
     try:
         loaded: Any = datasets.load_from_disk(str(folder))
     except Exception as error:  # whatever a file that was changed by hand makes it raise
         raise DataError(
-            f"{folder} cannot be read by the package datasets ({error:.200}). Save it anew."
+            f"{called} cannot be read by the package datasets ({error:.200}). Save it anew."
         ) from error
     parts = dict(loaded) if isinstance(loaded, dict) else {"train": loaded}
     found: dict[str, LabelledTexts] = {}
@@ -55,13 +51,22 @@ def read_hub_folder(
         split = next((split for split, words in WORDS.items() if name.lower() in words), None)
         if split is None:
             others.append(str(name))
+        elif split == "test" and _is_unlabelled(part, label_column):
+            others.append(f"{name} (without labels)")
         elif split in found:
-            raise DataError(f"A split is one, but {folder} has {quoted(list(parts))}. Keep one of each.")
+            raise DataError(f"A split is one, but {called} has {quoted(list(parts))}. Keep one of each.")
         else:
             columns = tuple(part.column_names)
-            table = Table(f"{folder}/{name}", "datasets", "row", columns, _records(part, label_column))
+            table = Table(f"{called}/{name}", "datasets", "row", columns, _records(part, label_column))
             found[split] = labelled(table, text_column, label_column, as_before=as_before)
     return found, tuple(others)
+
+
+def _is_unlabelled(part: Any, label_column: str) -> bool:
+    """Whether all labels are -1, as in competitions that keep theirs secret."""
+    if not getattr(part.features.get(label_column), "names", None):
+        return False
+    return set(part[label_column]) == {-1}
 
 
 def _records(part: Any, label_column: str) -> Iterator[Record]:

@@ -23,7 +23,9 @@ from gloss_tune.data.dataset import (
 )
 from gloss_tune.data.download import fetch, locate
 from gloss_tune.data.folders import split_files, split_named, what_lies_in
+from gloss_tune.data.hub import fetched, pin
 from gloss_tune.data.hub_folder import is_hub_folder, read_hub_folder
+from gloss_tune.data.hub_name import is_hub_name
 from gloss_tune.data.opening import unreadable
 from gloss_tune.data.reader import SUFFIXES
 from gloss_tune.data.reading import LabelledTexts, read_documents, read_labelled
@@ -54,7 +56,7 @@ def load_dataset(
     Args:
         name_or_path: a name in ``DATASETS``, which wins over a path of that name (``./r8`` is a path, and so is every
             :class:`pathlib.Path`); or a folder with train and, where there are, val and test, in any format; or one
-            file; or the name of a folder in ``data_dir``.
+            file; or the name of a folder in ``data_dir``; or ``hf:OWNER/NAME[/CONFIG][@REVISION]`` of the Hub.
         data_dir: a folder of ``NAME/{train,val,test}.csv``, looked at before the cache and the network.
         text_column: column of the texts in the user's own files; ``title,body`` joins those of two.
         label_column: column of the labels there.
@@ -70,6 +72,10 @@ def load_dataset(
     Raises:
         DataError: it cannot be found or downloaded, or its content is unfit; the message says what and where.
     """
+    if is_hub_name(name_or_path):
+        return _load_hub(
+            str(name_or_path), _Columns(text_column, label_column, layout, as_before), seed, download
+        )
     path = _own_path(name_or_path, data_dir)
     if path is None:
         return _load_known(DATASETS[str(name_or_path)], data_dir, download)
@@ -200,6 +206,18 @@ class _Columns:
         )
 
 
+def _load_hub(asked: str, columns: _Columns, seed: int, download: bool) -> TextDataset:
+    name = pin(asked, download=download)
+    read, others = read_hub_folder(fetched(name), columns.text, columns.label, called=str(name))
+    if "train" not in read:
+        raise DataError(
+            f"A data set has a split train, but {name} has {quoted([*read, *others])}. Save the split that is to be "
+            "trained on as a file, and name that."
+        )
+    title = name.repository + ("" if name.config is None else f"/{name.config}")
+    return _built(title, str(name), read, {split: split for split in read}, others, seed)
+
+
 def _load_own(path: Path, columns: _Columns, seed: int) -> TextDataset:
     unread: tuple[str, ...] = ()
     by_class = class_folders(path) if path.is_dir() and not columns.as_before else {}
@@ -217,19 +235,37 @@ def _load_own(path: Path, columns: _Columns, seed: int) -> TextDataset:
             f"A data folder holds train with one of the endings {', '.join(SUFFIXES)}, but {path} does not; it has "
             f"{what_lies_in(path)}. Rename the training file, or name one file instead of the folder."
         )
+    name = path.resolve().stem if path.is_file() else path.resolve().name
+    each_class = not columns.as_before
+    return _built(
+        name, str(path.absolute()), read, names, unread, seed, each_class=each_class, called=str(path)
+    )
+
+
+def _built(
+    name: str,
+    source: str,
+    read: dict[str, LabelledTexts],
+    names: dict[str, str],
+    unread: Sequence[str],
+    seed: int,
+    *,
+    each_class: bool = True,
+    called: str | None = None,
+) -> TextDataset:
+    """A data set of what was read, with a val held out of train where there is none; empties ``read``."""
+    called = called or source
     notes = [note for part in read.values() for note in part.notes]
     read_from = read["train"].columns
     # one after the other, so that at most one of them is there twice
     splits = {split: canonical(read.pop(split).documents) for split in SPLITS if split in read}
     held_out = "val" not in splits
     if held_out:
-        train, val = hold_out(splits["train"], seed, str(path), each_class=not columns.as_before)
+        train, val = hold_out(splits["train"], seed, called, each_class=each_class)
         splits = {"train": train, "val": val, **{s: splits[s] for s in ("test",) if s in splits}}
     if unread:
-        notes.append(f"Only train, val and test are read; {path} also has {quoted(unread)}.")
-    name = path.resolve().stem if path.is_file() else path.resolve().name
-    reading = Reading(read_from, names, held_out=held_out)
-    return build_dataset(name, str(path.absolute()), splits, notes, reading)
+        notes.append(f"Only train, val and test are read; {called} also has {quoted(unread)}.")
+    return build_dataset(name, source, splits, notes, Reading(read_from, names, held_out=held_out))
 
 
 def _read_files(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -48,7 +50,19 @@ def read_parquet(source: Any, head: bytes, name: str, wanted: Sequence[str] | No
     else:
         read = [column for asked in wanted for column in columns_of(asked, columns) if column in columns]
         read += [column for column in [split_column(columns, read)] if column is not None]
-    return Table(name, "parquet", "row", columns, _records(file, name, kind, read))
+    names = _class_names(file.schema_arrow.metadata)
+    return Table(name, "parquet", "row", columns, _records(file, name, kind, read), class_names=names)
+
+
+def _class_names(metadata: Any) -> dict[str, list[str]]:
+    """What the library ``datasets`` writes into a file: the names of its columns of classes."""
+    found: dict[str, list[str]] = {}
+    # nothing obliges other programs to keep to its form
+    with contextlib.suppress(ValueError, TypeError, KeyError, AttributeError):
+        for column, feature in json.loads(metadata[b"huggingface"])["info"]["features"].items():
+            if feature.get("_type") == "ClassLabel":
+                found[column] = [str(name) for name in feature["names"]]
+    return found
 
 
 class _ArrowTable:

@@ -85,6 +85,7 @@ def labelled(table: Table, text_column: str, label_column: str, *, as_before: bo
     documents: list[Document] = []
     splits: list[str] = []
     spelled = _Labels(as_before)
+    names = () if as_before else table.class_names.get(label_column, ())
     parts = columns_of(text_column, table.columns)
     table.require([*parts, label_column])
     beside = split_column(table.columns or (), (*parts, label_column))
@@ -96,7 +97,7 @@ def labelled(table: Table, text_column: str, label_column: str, *, as_before: bo
             continue  # a blank line between records
         try:
             text = text_of(record, parts, table)
-            label = spelled.label(record.values[label_column])
+            label = spelled.label(_named(record.values[label_column], names))
         except KeyError as error:
             faults.append(record._replace(fault=lacking(record, str(error.args[0]), table)))
             continue
@@ -130,6 +131,13 @@ def labelled(table: Table, text_column: str, label_column: str, *, as_before: bo
     name = Path(table.name).name
     notes = [f"{name}: {note}" for note in [*table.notes, *spelled.notes()]]
     return LabelledTexts(documents, (*parts, label_column), tuple(notes), tuple(splits))
+
+
+def _named(label: Any, names: Sequence[str]) -> Any:
+    """The name that a class's number stands for; -1 stands for none."""
+    if not names or type(label) is not int:
+        return label
+    return names[label] if 0 <= label < len(names) else None
 
 
 class _NoLabelError(ValueError):

@@ -60,6 +60,7 @@ class Table:
         records: can be walked through once.
         hint: what else may be wrong if a column is missing, as a sentence, or nothing.
         notes: what the user should know, one sentence each; complete when all records are read.
+        class_names: of columns whose numbers are indices into these.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Table:
     records: Iterator[Record]
     hint: str = ""
     notes: list[str] = field(default_factory=list)
+    class_names: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def require(self, columns: Sequence[str]) -> None:
         """Refuse a table that lacks a column, or has it twice.

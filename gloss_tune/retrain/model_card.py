@@ -10,6 +10,7 @@ from gloss_tune.markdown import escaped, table
 from gloss_tune.wording import exact
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+_HUB_DATASET = re.compile(r"([A-Za-z0-9_][\w.-]*/[\w.-]+)(/[\w.-]+)?")
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
 _MOST_CLASSES = 20  # beyond, a matrix in text is no help
 _METRICS = {
@@ -65,6 +66,8 @@ def _front_matter(description: Mapping[str, Any], name: str) -> str:
         data["base_model"] = encoder
     if _NAME.fullmatch(dataset):
         data["datasets"] = [dataset]
+    elif on_hub := _HUB_DATASET.fullmatch(dataset):
+        data["datasets"] = [on_hub[1]]
     if description["test"] is not None:
         scores = [("accuracy", "Accuracy", "accuracy"), ("f1", "Macro-F1", "macro_f1")]
         data["model-index"] = [

@@ -26,6 +26,7 @@ from gloss_tune.finetune.model_folder import write_description
 from gloss_tune.idle import IdleCores
 from gloss_tune.logging import logger
 from gloss_tune.retrain.model_card import model_card
+from gloss_tune.retrain.push import check_push, push
 from gloss_tune.retrain.scores import spread
 from gloss_tune.retrain.training import FinalTraining
 from gloss_tune.seeding import derive_seed
@@ -56,6 +57,8 @@ class RetrainOptions:
         device: ``auto``, ``cpu``, ``cuda:0`` …
         threads: CPU threads of torch, None for as many as other processes leave.
         data_dir: folder of ``NAME/{train,val,test}.csv``.
+        push: name of a repository on the Hugging Face Hub to upload the folder to; None for nowhere.
+        private: whether that one is for its owner only, where it is new.
     """
 
     output: Path
@@ -66,6 +69,8 @@ class RetrainOptions:
     device: str = "auto"
     threads: int | None = None
     data_dir: Path | None = None
+    push: str | None = None
+    private: bool = True
 
 
 def retrain(opened: OpenStudy, options: RetrainOptions, stop: StopFlag) -> dict[str, Any]:
@@ -75,12 +80,13 @@ def retrain(opened: OpenStudy, options: RetrainOptions, stop: StopFlag) -> dict[
         stop: looked at after every step; a signal ends the training, and nothing is written.
 
     Returns:
-        What the model's description says (plain values, fit for JSON) and ``output``, the folder.
+        What the model's description says (plain values, fit for JSON), ``output``, the folder, and where it was pushed,
+        ``pushed``, the address.
 
     Raises:
         InputError: the study, the trial, the data, the encoder or the folder is wrong; nothing was trained.
         Interrupted: a signal came; nothing was written.
-        GlossTuneError: a training failed, or the model could not be written.
+        GlossTuneError: a training failed, the model could not be written, or not be pushed; then the folder is there.
     """
 
     def check() -> None:
@@ -90,6 +96,7 @@ def retrain(opened: OpenStudy, options: RetrainOptions, stop: StopFlag) -> dict[
     idle = IdleCores()  # looks on while the data is read
     chosen = _chosen(opened, options)
     output = _free_folder(options.output)
+    target = None if options.push is None else check_push(options.push, private=options.private)
     encoder = study_encoder(opened.spec, opened.encoder)
     dataset, described = _data(opened, options, encoder)
     device = pick_device(options.device)
@@ -113,7 +120,8 @@ def retrain(opened: OpenStudy, options: RetrainOptions, stop: StopFlag) -> dict[
         "versions": current_versions(),
     }
     stop.served = True  # a second signal must not end the process while the folder is half-written
-    return {"output": str(options.output), **_write(output, training, description)}
+    result = {"output": str(options.output), **_write(output, training, description)}
+    return result if target is None else {**result, "pushed": push(options.output.expanduser(), target)}
 
 
 def _write(output: Path, training: FinalTraining, description: dict[str, Any]) -> dict[str, Any]:

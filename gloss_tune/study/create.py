@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from gloss_tune.data import DATASETS, TextDataset, subsample
+from gloss_tune.data.hub import pin
+from gloss_tune.data.hub_name import is_hub_name
 from gloss_tune.encoder import ResolvedEncoder
 from gloss_tune.encoder.resolve import needs_download
 from gloss_tune.errors import DataError, SpecError, StorageError, StudyMismatchError
@@ -153,9 +155,11 @@ def resolve_data(
     """
     download = download and not spec.rehearse
     try:
+        if is_hub_name(spec.dataset):  # one commit for all workers, whatever is pushed meanwhile
+            spec = spec.model_copy(update={"dataset": str(pin(spec.dataset, download=download))})
         whole = study_dataset(spec.model_copy(update={"max_train_docs": None}), data_dir, download=download)
     except DataError:
-        if download or spec.dataset not in DATASETS:
+        if download or not (spec.dataset in DATASETS or is_hub_name(spec.dataset)):
             raise
         logger.info("Data set %r is not on this machine, and is not needed yet.", spec.dataset)
         return spec, None

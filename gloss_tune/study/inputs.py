@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gloss_tune.data import DATASETS, Layout, TextDataset, load_dataset, subsample, subsample_val
+from gloss_tune.data.hub_name import is_hub_name
 from gloss_tune.encoder import ResolvedEncoder
 from gloss_tune.errors import DataError, StudyMismatchError
 from gloss_tune.filesystem import expanded, is_there
@@ -65,7 +66,8 @@ def study_dataset(
             today's give other data: whoever passes it compares fingerprints.
     """
     source = spec.dataset
-    moved = made_with is not None and source not in DATASETS and not Path(source).exists()
+    known = source in DATASETS or is_hub_name(source)
+    moved = made_with is not None and not known and not Path(source).exists()
     if moved and data_dir is not None and (there := data_dir / Path(source).name).exists():
         source = str(there)
     dataset = _load(spec, source, data_dir, download=download)
