@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.stub_data_hub import StubDataHub
+from tests.unit.encoder.stub_data_hub import StubDataHub
 
 datasets = pytest.importorskip("datasets", reason="needs the extra 'hub'")
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.stub_data_hub import StubDataHub
+from tests.unit.encoder.stub_data_hub import StubDataHub
 
 ME = {
     "name": "me",
