@@ -34,7 +34,7 @@ def read_hub_folder(
         called: what messages call it; by default the folder.
 
     Raises:
-        DataError: it cannot be read, or the package is missing.
+        DataError: it cannot be read, has no split train, or the package is missing.
     """
     called = called or str(folder)
     datasets = datasets_library(called)
@@ -45,6 +45,11 @@ def read_hub_folder(
             f"{called} cannot be read by the package datasets ({error:.200}). Save it anew."
         ) from error
     parts = dict(loaded) if isinstance(loaded, dict) else {"train": loaded}
+    if not any(name.lower() in WORDS["train"] for name in parts):
+        raise DataError(
+            f"A data set has a split train, but {called} has {quoted(list(parts))}. Save the split that is to be "
+            "trained on as a file, and name that."
+        )
     found: dict[str, LabelledTexts] = {}
     others = []
     for name, part in parts.items():

@@ -209,11 +209,6 @@ class _Columns:
 def _load_hub(asked: str, columns: _Columns, seed: int, download: bool) -> TextDataset:
     name = pin(asked, download=download)
     read, others = read_hub_folder(fetched(name), columns.text, columns.label, called=str(name))
-    if "train" not in read:
-        raise DataError(
-            f"A data set has a split train, but {name} has {quoted([*read, *others])}. Save the split that is to be "
-            "trained on as a file, and name that."
-        )
     title = name.repository + ("" if name.config is None else f"/{name.config}")
     return _built(title, str(name), read, {split: split for split in read}, others, seed)
 

@@ -58,7 +58,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StubDataHub]:
     (root / "code" / "code.py").write_text("raise SystemExit")
     split(root / "odd" / "data" / "test-00000-of-00001.parquet", "test")
     found = StubDataHub(
-        {"own/set": {FIRST: root / FIRST, SECOND: root / SECOND}, "several": {FIRST: several},
+        {"own/set": {FIRST: root / FIRST, SECOND: root / SECOND}, "own/several": {FIRST: several},
          "own/code": {FIRST: root / "code"}, "own/odd": {FIRST: root / "odd"}, "own/gated": {FIRST: root / FIRST}},
         gated=("own/gated",),
     )  # fmt: skip
