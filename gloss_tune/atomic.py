@@ -22,20 +22,22 @@ _CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP)
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[BinaryIO]:
+def whole_file(path: Path, *, mode: int = 0o666) -> Iterator[BinaryIO]:
     """A file to fill: it replaces ``path`` when the block ends, and is removed when the block raises.
 
-    Both the content and the new name survive a power cut after the block. The file gets ordinary permissions.
+    Both the content and the new name survive a power cut after the block.
 
     Args:
         path: the file to write; its folder must exist.
+        mode: the most that anyone may do with it, from its first byte on; ordinary permissions by default.
 
     Raises:
         OSError: it cannot be written, or the disk is full; ``path`` is as it was before.
     """
     part = part_beside(path)
     try:
-        with part.open("xb") as file:  # not by tempfile: its files are closed to the user's group
+        # not by tempfile: its files are closed to the user's group
+        with open(part, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

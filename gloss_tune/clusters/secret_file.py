@@ -6,7 +6,7 @@ import os
 import stat
 from pathlib import Path
 
-from gloss_tune.atomic import part_beside
+from gloss_tune.atomic import whole_file
 from gloss_tune.errors import InputError
 from gloss_tune.logging import logger
 
@@ -18,20 +18,26 @@ def launch_folder(artifacts: str, files: str) -> Path:
     return Path(artifacts) / "launch" / files
 
 
+def url_place(storage: str, folder: Path) -> Path:
+    """Where :func:`url_file` has the URL; nothing is written."""
+    given = storage.strip()
+    return Path(given[1:]).expanduser().absolute() if given.startswith("@") else folder / "url"
+
+
 def url_file(storage: str, folder: Path) -> Path:
     """A file with the storage's URL: the user's own where the storage was given as ``@FILE``, else one in ``folder``.
 
     Raises:
         InputError: the folder cannot be written to.
     """
+    place = url_place(storage, folder)
     if storage.strip().startswith("@"):
-        own = Path(storage.strip()[1:]).expanduser().absolute()
-        if own.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-            logger.warning("Others may read %s, which holds the storage's URL: chmod 600 it.", own)
-        return own
+        if place.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            logger.warning("Others may read %s, which holds the storage's URL: chmod 600 it.", place)
+        return place
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        return write_secret(folder / "url", storage.strip() + "\n")
+        return write_secret(place, storage.strip() + "\n")
     except OSError as error:
         raise InputError(
             f"The storage's URL is kept in {folder}, which cannot be written to: {error.strerror or error}; name "
@@ -41,16 +47,7 @@ def url_file(storage: str, folder: Path) -> Path:
 
 def write_secret(path: Path, content: str) -> Path:
     """Replace a file in one step by one that its owner alone may read, from its first byte on."""
-    part = part_beside(path)
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OWNER_ALONE)
-    try:
-        os.fchmod(descriptor, _OWNER_ALONE)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+    with whole_file(path, mode=_OWNER_ALONE) as file:
+        os.fchmod(file.fileno(), _OWNER_ALONE)  # an odd umask takes nothing from the owner
+        file.write(content.encode())
     return path

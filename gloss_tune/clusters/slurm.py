@@ -9,11 +9,10 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from gloss_tune.atomic import write_whole
 from gloss_tune.clusters.order import WorkerOrder
-from gloss_tune.clusters.secret_file import launch_folder, url_file
+from gloss_tune.clusters.secret_file import launch_folder, url_file, url_place
 from gloss_tune.clusters.slurm_script import SlurmOptions, job_name, render_job
 from gloss_tune.errors import GlossTuneError, InputError
 from gloss_tune.logging import logger
@@ -34,8 +33,7 @@ def prepare(order: WorkerOrder, options: SlurmOptions, storage: str) -> str:
         InputError: as :func:`render_job` and :func:`url_file` do.
     """
     folder = launch_folder(order.artifacts, order.files)
-    secret = storage.strip()[1:] if storage.strip().startswith("@") else str(folder / "url")
-    secret = str(Path(secret).expanduser().absolute())
+    secret = str(url_place(storage, folder).absolute())
     program = [sys.executable, "-m", "gloss_tune"]
     text = render_job(order, options, program=program, url_file=secret, logs=str(folder))
     url_file(storage, folder)  # only now: nothing is written for what is refused

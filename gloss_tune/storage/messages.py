@@ -82,9 +82,11 @@ def save_messages(engine: sqlalchemy.Engine) -> None:
     @event.listens_for(engine, "commit")
     def _commit(connection: sqlalchemy.Connection) -> None:
         transaction = _open.get(connection)
-        if transaction is not None and not transaction.is_sent:
-            connection.exec_driver_sql("COMMIT")
-        _open.pop(connection, None)
+        try:
+            if transaction is not None and not transaction.is_sent:
+                connection.exec_driver_sql("COMMIT")
+        finally:
+            _open.pop(connection, None)
 
     @event.listens_for(engine, "rollback")
     def _rollback(connection: sqlalchemy.Connection) -> None:
