@@ -6,14 +6,15 @@ import base64
 import hashlib
 import json
 import re
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlparse
 
+from tests.unit.encoder.stub_hub import LocalServer
 
-class StubDataHub:
+
+class StubDataHub(LocalServer):
     """Serves data sets and takes models.
 
     Args:
@@ -146,8 +147,7 @@ class StubDataHub:
                 if self.command != "HEAD":
                     self.wfile.write(raw)
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        super().__init__(Handler)
 
     def commit(self, name: str, revision: str) -> str | None:
         """The commit that a revision is."""
@@ -164,13 +164,3 @@ class StubDataHub:
             entry = {"type": "directory", "path": name, "oid": hashlib.sha1(content).hexdigest()}
             found[name] = {**entry, "type": "file", "size": len(content)} if path.is_file() else entry
         return found
-
-    @property
-    def url(self) -> str:
-        """For HF_ENDPOINT."""
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    def close(self) -> None:
-        """Serve no more."""
-        self._server.shutdown()
-        self._server.server_close()
