@@ -15,7 +15,7 @@ from gloss_tune.wording import count, duration
 
 #: Confirmations worth their time, the best first: settings (the customary one comes on top) and seeds.
 CONFIRMATIONS = ((3, 5), (3, 3), (2, 3), (1, 3), (1, 2))
-_CONFIRM_SHARE, _RETRAIN_SHARE = 0.28, 0.20
+CONFIRM_SHARE, RETRAIN_SHARE = 0.28, 0.20
 _WANTED_TRIALS, _FEWEST_TRIALS, _MOST_QUEUED = 16, 4, 1000
 _FEWEST_EPOCHS = 2
 # pictures, importances, one HTML file
@@ -201,23 +201,23 @@ def _with_trials(
     """A plan in which so many trials fit at least; None if they cannot be that short."""
     report = min(_report_seconds(speed, sizes), 0.25 * seconds)
     free = seconds - report
-    search = (1 - _CONFIRM_SHARE - _RETRAIN_SHARE) * free
+    search = (1 - CONFIRM_SHARE - RETRAIN_SHARE) * free
     fitted = _with_validation(search * workers / trials / speed.trainings, speed, sizes, epochs, given)
     if fitted is None:
         return None
     (own_epochs, docs), val = fitted
     sizes = replace(sizes, val=val or sizes.val)
     trial = speed.trainings * _trial_seconds(speed, sizes, own_epochs, docs or sizes.train)
-    retrain, retrain_docs = final_training(_RETRAIN_SHARE * free, speed, sizes, own_epochs)
-    if retrain > 1.5 * _RETRAIN_SHARE * free:
+    retrain, retrain_docs = final_training(RETRAIN_SHARE * free, speed, sizes, own_epochs)
+    if retrain > 1.5 * RETRAIN_SHARE * free:
         return None
     top, seeds = next(
-        (pair for pair in CONFIRMATIONS if _confirming(*pair, trial, workers) <= _CONFIRM_SHARE * free),
+        (pair for pair in CONFIRMATIONS if confirming_seconds(*pair, trial, workers) <= CONFIRM_SHARE * free),
         (0, 0),
     )
-    confirming = _confirming(top, seeds, trial, workers) if top else 0.0
+    confirming = confirming_seconds(top, seeds, trial, workers) if top else 0.0
     search = free - confirming - retrain
-    number = given.trials or max(trials, min(_MOST_QUEUED, int(0.8 * search * workers / trial)))
+    number = given.trials or max(trials, min(_MOST_QUEUED, int(0.5 * search * workers / trial)))
     return TimePlan(
         seconds=seconds,
         trials=number,
@@ -297,7 +297,8 @@ def _trial_seconds(speed: Speed, sizes: Sizes, epochs: int, docs: int) -> float:
     return epochs * (steps * speed.step_seconds + sizes.val * speed.document_seconds)
 
 
-def _confirming(top: int, seeds: int, trial: float, workers: int) -> float:
+def confirming_seconds(top: int, seeds: int, trial: float, workers: int) -> float:
+    """What it takes to train so many settings and the customary one with so many seeds each."""
     return math.ceil((top + 1) * seeds / workers) * trial
 
 

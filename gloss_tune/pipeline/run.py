@@ -7,30 +7,30 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gloss_tune.atomic import write_whole
 from gloss_tune.confirm.confirmation import confirm
 from gloss_tune.confirm.export import export
 from gloss_tune.errors import InputError
-from gloss_tune.filesystem import why_not_writable
 from gloss_tune.finetune.model_folder import DESCRIPTION
 from gloss_tune.launch.group import Group, finish_study
 from gloss_tune.logging import logger
+from gloss_tune.pipeline.folder import BEST, MODEL, PLAN, REPORT, can_report, check_output, stored_plan, write
+from gloss_tune.pipeline.pace import Clock, Pace, pace
 from gloss_tune.pipeline.plan import (
     CONFIRMATIONS,
     Given,
     Sizes,
     Speed,
     TimePlan,
+    confirming_seconds,
     final_training,
     least_time,
     plan_time,
     unlimited,
 )
-from gloss_tune.pipeline.speed import NO_DATA, corrected, measure_speed
+from gloss_tune.pipeline.speed import NO_DATA, measure_speed
 from gloss_tune.pipeline.story import CUSTOMARY_TRIAL, begins_with_customary, gain
 from gloss_tune.report import ReportOptions, write_report
 from gloss_tune.retrain.retrain import RetrainOptions, retrain
@@ -38,7 +38,7 @@ from gloss_tune.spec.spec import StudySpec
 from gloss_tune.study.create import create
 from gloss_tune.study.extend import extend
 from gloss_tune.study.results import best_trial
-from gloss_tune.study.status import finished_of, trial_counts, trials
+from gloss_tune.study.status import finished_of, trial_counts
 from gloss_tune.study.study import OpenStudy, open_study
 from gloss_tune.wording import count, duration
 
@@ -46,7 +46,10 @@ if TYPE_CHECKING:
     from gloss_tune.signals import StopFlag
     from gloss_tune.workers.options import WorkerOptions
 
-PLAN, BEST, MODEL, REPORT = "plan.json", "best.json", "model", "report.html"
+# more of them tell no more
+_MOST_CONFIRMING = 20
+# of a chunk of trials, so that what the latest of them took decides how many follow
+_AT_ONCE = 0.6
 
 
 @dataclass(frozen=True)
@@ -133,40 +136,23 @@ def run_pipeline(
         InputError: something is wrong, or the time too short; nothing was written.
         WorkLeftError: it was stopped before the end.
     """
-    _check_output(pipeline.output)
-    stored = _stored_plan(pipeline.output)
+    check_output(pipeline.output)
+    stored = stored_plan(pipeline.output)
     if stored is None:
         plan, spec, speed, sizes = _planned(seconds, build, given, pipeline)
-        clock = _Clock(None if plan.seconds is None else time.monotonic() + plan.seconds)
+        clock = Clock(plan.seconds)
         opened = create(spec, pipeline.storage, pipeline.name, data_dir=pipeline.options.data_dir).study
-        _write(
-            pipeline.output / PLAN,
-            {"study": opened.name, "seconds": seconds, **_remembered(plan, speed, sizes)},
-        )
+        remembered = {"plan": plan.to_dict(), "speed": vars(speed), "sizes": vars(sizes)}
+        write(pipeline.output / PLAN, {"study": opened.name, "seconds": seconds, **remembered})
     else:
         logger.info("%s goes on with study %s.", pipeline.output, stored["study"])
         opened = open_study(pipeline.storage, stored["study"])
         plan, speed, sizes = TimePlan(**stored["plan"]), Speed(**stored["speed"]), Sizes(**stored["sizes"])
-        clock = _Clock(None if seconds is None else pipeline.started + seconds)
-    opened = _search(opened, plan, pipeline, clock, stop)
-    speed = corrected(speed, _slowness(opened, plan))
-    _confirm(opened, plan, pipeline, clock, stop)
-    return _finish(opened, plan, speed, sizes, pipeline, clock, stop)
-
-
-class _Clock:
-    """When it must be done; without a limit, there is always time.
-
-    Args:
-        end: by ``time.monotonic``; None for no limit.
-    """
-
-    def __init__(self, end: float | None) -> None:
-        self._end = math.inf if end is None else end
-
-    def left(self, reserved: float = 0.0) -> float:
-        """Seconds to the end, without what is reserved."""
-        return self._end - reserved - time.monotonic()
+        clock = Clock(None if seconds is None else pipeline.started + seconds - time.monotonic())
+    course = _Course(plan, speed, sizes, pipeline, clock, stop)
+    opened = course.search(opened)
+    course.confirm(opened)
+    return course.finish(opened)
 
 
 def _planned(
@@ -210,134 +196,133 @@ def _say(plan: TimePlan, speed: Speed) -> None:
         logger.info("%s", line)
 
 
-def _search(
-    opened: OpenStudy, plan: TimePlan, pipeline: Pipeline, clock: _Clock, stop: StopFlag
-) -> OpenStudy:
-    """Run the trials, and as many more as there is time for."""
-    reserved = plan.confirm_seconds + plan.retrain_seconds + plan.report_seconds
-    begun, before = time.monotonic(), finished_of(trial_counts(opened))
-    while clock.left(reserved) > 0:
-        _work(opened, pipeline, clock.left(reserved), stop)
-        now = trial_counts(opened)
-        ended = finished_of(now) - before
-        if not plan.open_ended or now["waiting"] or now["running"] or not ended:
-            break
-        more = int(clock.left(reserved) / ((time.monotonic() - begun) / ended))
-        if more < 1:
-            break
-        try:
-            extend(opened, min(more, 1000))
-        except InputError as error:  # a finite space is used up
-            logger.info("%s.", error)
-            break
-        opened = open_study(pipeline.storage, opened.name)
-    left = trial_counts(opened)["waiting"]
-    if left:
-        logger.warning(
-            "The search's time is over; %s left waiting ('gloss-tune worker' runs them).",
-            count(left, "trial"),
+@dataclass(frozen=True)
+class _Course:
+    """The parts of a run, each given the time that those before it have left."""
+
+    plan: TimePlan
+    speed: Speed
+    sizes: Sizes
+    pipeline: Pipeline
+    clock: Clock
+    stop: StopFlag
+
+    def search(self, opened: OpenStudy) -> OpenStudy:
+        """Run the trials, and as many more as there is time for."""
+        begun, before = time.monotonic(), finished_of(trial_counts(opened))
+        while self._search_left(opened) > 0:
+            self._work(opened, self._search_left(opened))
+            now = trial_counts(opened)
+            ended = finished_of(now) - before
+            if not self.plan.open_ended or now["waiting"] or now["running"] or not ended:
+                break
+            each = (time.monotonic() - begun) / ended
+            fitting = int(self._search_left(opened) / each + 0.5)
+            if fitting < 1:
+                break
+            more = fitting if fitting < 5 else math.ceil(_AT_ONCE * fitting)
+            try:
+                extend(opened, min(more, 1000))
+            except InputError as error:  # a finite space is used up
+                logger.info("%s.", error)
+                break
+            opened = open_study(self.pipeline.storage, opened.name)
+            logger.info(
+                "%s more, since %s are left for the search.",
+                count(more, "trial"),
+                duration(max(0.0, self._search_left(opened))),
+            )
+        if best_trial(opened) is None and trial_counts(opened)["waiting"]:
+            self._work(opened, math.inf, max_trials=1)  # late as it is: without a trial there is no model
+        left = trial_counts(opened)["waiting"]
+        if left:
+            logger.warning(
+                "The search's time is over; %s left waiting ('gloss-tune worker' runs them).",
+                count(left, "trial"),
+            )
+        return opened
+
+    def confirm(self, opened: OpenStudy) -> None:
+        """Train the best settings and the customary one again, with as many fresh seeds as there is time for."""
+        if not self.plan.top or best_trial(opened) is None:
+            return
+        now, workers = self._pace(opened), len(self.pipeline.group.devices)
+        left = self.clock.left(now.retrain + now.report)
+        chosen = next(
+            (pair for pair in CONFIRMATIONS if confirming_seconds(*pair, now.trial, workers) <= left), None
         )
-    return opened
+        if chosen is None:
+            logger.warning("There is no time left to confirm the best settings.")
+            return
+        top, seeds = chosen
+        also = [CUSTOMARY_TRIAL] if begins_with_customary(opened) else []
+        while True:
+            begun, queued = time.monotonic(), confirm(opened, top, seeds, also=also)
+            if queued.added:
+                logger.info("Confirming: %s.", count(queued.added, "run"))
+            self._work(queued.study, self.clock.left(now.report + 0.5 * now.retrain))
+            unfinished = trial_counts(queued.study)
+            if self.plan.seconds is None or not queued.added or unfinished["waiting"] + unfinished["running"]:
+                break
+            each = (time.monotonic() - begun) / queued.added
+            left = self.clock.left(now.retrain + now.report)
+            more = int(left / (each * len(queued.plan.candidates)))
+            if more < 1 or seeds >= _MOST_CONFIRMING:
+                break
+            seeds = min(seeds + more, _MOST_CONFIRMING)
+            logger.info("There is time for more seeds: %d.", seeds)
+        if trial_counts(queued.study)["waiting"]:
+            logger.warning(
+                "The time for confirming is over before all its runs: 'gloss-tune confirm --study %s' ends it.",
+                opened.name,
+            )
 
+    def finish(self, opened: OpenStudy) -> Outcome:
+        """The best parameters, the model and the report."""
+        output, options = self.pipeline.output, self.pipeline.options
+        exported = export(opened)
+        write(output / BEST, exported)
+        model = None if opened.spec.rehearse else output / MODEL
+        test = None if model is None else self._model(opened, model)
+        if can_report():
+            device = self.pipeline.group.devices[0]
+            report = ReportOptions(output, options.artifacts, model, options.data_dir, device)
+            write_report(opened, report)
+        seconds = time.monotonic() - self.pipeline.started
+        return Outcome(opened, exported, gain(opened), test, seconds)
 
-def _confirm(opened: OpenStudy, plan: TimePlan, pipeline: Pipeline, clock: _Clock, stop: StopFlag) -> None:
-    """Train the best settings and the customary one again, with as many fresh seeds as there is time for."""
-    left = clock.left(plan.retrain_seconds + plan.report_seconds)
-    if not plan.top or best_trial(opened) is None:
-        return
-    trial, workers = _full_seconds(opened) or plan.trial_seconds, len(pipeline.group.devices)
-    chosen = next(
-        ((top, seeds) for top, seeds in CONFIRMATIONS if -(-(top + 1) * seeds // workers) * trial <= left),
-        None,
-    )
-    if chosen is None:
-        logger.warning("There is no time left to confirm the best settings.")
-        return
-    also = [CUSTOMARY_TRIAL] if begins_with_customary(opened) else []
-    queued = confirm(opened, *chosen, also=also)
-    logger.info("Confirming: %s.", count(len(queued.plan.runs()), "run"))
-    _work(queued.study, pipeline, left, stop)
-
-
-def _finish(
-    opened: OpenStudy,
-    plan: TimePlan,
-    speed: Speed,
-    sizes: Sizes,
-    pipeline: Pipeline,
-    clock: _Clock,
-    stop: StopFlag,
-) -> Outcome:
-    """The best parameters, the model and the report."""
-    output, options = pipeline.output, pipeline.options
-    exported = export(opened)
-    _write(output / BEST, exported)
-    model = None if opened.spec.rehearse else output / MODEL
-    test = None
-    if model is not None and not (model / DESCRIPTION).exists():
-        sizes = replace(sizes, val=plan.max_val_docs or sizes.val)
-        _, docs = final_training(clock.left(plan.report_seconds), speed, sizes, opened.spec.most_epochs)
-        device = pipeline.group.devices[0]
+    def _model(self, opened: OpenStudy, model: Path) -> dict[str, Any] | None:
+        """Train the final model, unless an earlier call has; what it reaches on the test documents."""
+        if (model / DESCRIPTION).exists():
+            described: dict[str, Any] = json.loads((model / DESCRIPTION).read_text(encoding="utf-8"))
+            stored: dict[str, Any] | None = described["test"]
+            return stored
+        options, now = self.pipeline.options, self._pace(opened)
+        sizes = replace(self.sizes, val=self.plan.max_val_docs or self.sizes.val)
+        left = self.clock.left(now.report)
+        _, docs = final_training(left, now.speed, sizes, opened.spec.most_epochs)
+        testing = sizes.test * now.speed.document_seconds
         wanted = RetrainOptions(
-            model, max_train_docs=docs, device=device, threads=options.threads, data_dir=options.data_dir
+            model,
+            max_train_docs=docs,
+            device=self.pipeline.group.devices[0],
+            threads=options.threads,
+            data_dir=options.data_dir,
+            deadline=None if self.plan.seconds is None else self.clock.end - now.report - testing,
         )
-        test = retrain(opened, wanted, stop)["test"]
-    if _can_report():
-        report = ReportOptions(output, options.artifacts, model, options.data_dir, pipeline.group.devices[0])
-        write_report(opened, report)
-    seconds = time.monotonic() - pipeline.started
-    return Outcome(opened, exported, gain(opened), test, seconds)
+        test: dict[str, Any] | None = retrain(opened, wanted, self.stop)["test"]
+        return test
 
+    def _search_left(self, opened: OpenStudy) -> float:
+        """Seconds that are left for the search, if what follows takes what the latest trials foretell."""
+        return self.clock.left(self._pace(opened).rest)
 
-def _work(opened: OpenStudy, pipeline: Pipeline, seconds: float, stop: StopFlag) -> None:
-    options = replace(pipeline.options, timeout=seconds if math.isfinite(seconds) else None)
-    finish_study(opened, pipeline.storage, options, pipeline.group, stop)
+    def _pace(self, opened: OpenStudy) -> Pace:
+        sizes = replace(self.sizes, val=self.plan.max_val_docs or self.sizes.val)
+        return pace(opened, self.plan, self.speed, sizes, len(self.pipeline.group.devices))
 
-
-def _full_seconds(opened: OpenStudy) -> float | None:
-    """What a trial took that was not pruned."""
-    took = [row["seconds"] for row in trials(opened) if row["state"] == "complete" and row["seconds"]]
-    return sum(took) / len(took) if took else None
-
-
-def _slowness(opened: OpenStudy, plan: TimePlan) -> float:
-    """How many times as long as foretold a trial took; no less than half, since trials may end early."""
-    took = _full_seconds(opened)
-    return 1.0 if took is None or not plan.trial_seconds else max(0.5, took / plan.trial_seconds)
-
-
-def _check_output(output: Path) -> None:
-    why = why_not_writable(output)
-    if why is None and output.exists() and not output.is_dir():
-        why = "it is a file"
-    if why is None and output.is_dir() and any(output.iterdir()) and not (output / PLAN).is_file():
-        why = "it holds other files"
-    if why is not None:
-        raise InputError(
-            f"--output {output} must be a new folder, or that of an earlier run ({why}); name another"
-        )
-    if not _can_report():
-        logger.warning("There will be no report: it needs matplotlib; pip install 'gloss-tune[report]'.")
-
-
-def _can_report() -> bool:
-    return find_spec("matplotlib") is not None
-
-
-def _stored_plan(output: Path) -> dict[str, Any] | None:
-    try:
-        found: dict[str, Any] = json.loads((output / PLAN).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{output / PLAN} cannot be read ({error}); name another --output") from None
-    return found
-
-
-def _remembered(plan: TimePlan, speed: Speed, sizes: Sizes) -> dict[str, Any]:
-    return {"plan": plan.to_dict(), "speed": vars(speed), "sizes": vars(sizes)}
-
-
-def _write(path: Path, data: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+    def _work(self, opened: OpenStudy, seconds: float, max_trials: int | None = None) -> None:
+        """Have trials begun for so long; those that run then are finished."""
+        timeout = max(0.0, seconds) if math.isfinite(seconds) else None
+        options = replace(self.pipeline.options, timeout=timeout, max_trials=max_trials)
+        finish_study(opened, self.pipeline.storage, options, self.pipeline.group, self.stop)

@@ -42,6 +42,8 @@ CARD = "README.md"
 
 # beside the folder's name, the unfinished folder's has a dot, eight digits and an ending
 _LONGEST_NAME = 200
+# trainings for which there is time beyond those that were asked for
+_MOST_FURTHER = 10
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,8 @@ class RetrainOptions:
         data_dir: folder of ``NAME/{train,val,test}.csv``.
         push: name of a repository on the Hugging Face Hub to upload the folder to; None for nowhere.
         private: whether that one is for its owner only, where it is new.
+        deadline: by ``time.monotonic``: until then further seeds are trained, as long as half of a training fits, and
+            no epoch is begun that would end later, but the very first. None to train ``seeds`` and whole ones.
     """
 
     output: Path
@@ -71,6 +75,7 @@ class RetrainOptions:
     data_dir: Path | None = None
     push: str | None = None
     private: bool = True
+    deadline: float | None = None
 
 
 def retrain(opened: OpenStudy, options: RetrainOptions, stop: StopFlag) -> dict[str, Any]:
@@ -103,10 +108,16 @@ def retrain(opened: OpenStudy, options: RetrainOptions, stop: StopFlag) -> dict[
     threads = CoreShare(device, options.threads, idle).share_cores()
     check()
     config = opened.spec.config(chosen["best"]["params"])
-    training = FinalTraining(dataset, encoder, device, config, check, chosen["best"]["precision"])
-    for number, seed in enumerate(_seeds(opened.spec.seed, options.seeds), start=1):
-        training.run(seed, f"Seed {seed} ({number} of {options.seeds})")
-        if dataset.test is not None and options.seeds > 1:
+    training = FinalTraining(
+        dataset, encoder, device, config, check, chosen["best"]["precision"], options.deadline
+    )
+    most = options.seeds if options.deadline is None else max(options.seeds, _MOST_FURTHER)
+    for number, seed in enumerate(_seeds(opened.spec.seed, most), start=1):
+        if number > options.seeds and not training.fits_another():
+            break
+        of = f" of {options.seeds}" if number <= options.seeds else ": there is time for another"
+        training.run(seed, f"Seed {seed} ({number}{of})")
+        if dataset.test is not None and (options.seeds > 1 or options.deadline is not None):
             training.measure_latest()
     description = {
         **_provenance(opened, chosen),
@@ -164,7 +175,7 @@ def _results(training: FinalTraining) -> dict[str, Any]:
         "over_seeds": {
             "n": len(results),
             "val": spread([result.val for result in results]),
-            "test": spread(tested) if tested else None,
+            "test": spread(tested) if len(tested) == len(results) else None,
         },
     }
 

@@ -35,6 +35,7 @@ class FinalTraining:
         config: of all trainings, whose seeds differ.
         check: called after every step; may raise.
         precision: that the parameters were found with; None where nobody knows.
+        deadline: by ``time.monotonic``; no epoch is begun that would end later, but the first of all. None for none.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class FinalTraining:
         config: FinetuneConfig,
         check: Callable[[], None],
         precision: str | None = None,
+        deadline: float | None = None,
     ) -> None:
         self.dataset = dataset
         self.device = device
@@ -54,6 +56,7 @@ class FinalTraining:
         self.best = 0  # its place in the results
         self._config = config
         self._recorded = precision
+        self._deadline = deadline
         self._session = Session(dataset, encoder, device, config.max_length)
         self._latest: Finetune | None = None
         self._best_weights: dict[str, Tensor] = {}
@@ -62,6 +65,14 @@ class FinalTraining:
     def precision(self) -> str:
         """What the encoder computes in: ``bfloat16`` or ``float32``."""
         return self._run.precision
+
+    def fits_another(self) -> bool:
+        """Whether half of a training such as the longest so far ends before the deadline, and two epochs at least."""
+        if self._deadline is None:
+            return False
+        longest = max(result.seconds for result in self.results)
+        epoch = max(result.seconds / result.epochs for result in self.results)
+        return max(0.5 * longest, 2 * epoch) <= self._deadline - time.monotonic()
 
     def run(self, seed: int, name: str) -> None:
         """Train with one seed; encoder and head then hold the best epoch's weights.
@@ -95,6 +106,10 @@ class FinalTraining:
                 ", best so far" if report.is_best else "",
                 report.metrics["train_docs_per_second"],
             )
+            if self._is_late((time.monotonic() - started) / epochs) and epochs < config.epochs:
+                logger.info("%s: ends after epoch %d, since its time is over.", name, epochs)
+                run.restore_best()
+                break
         seconds = time.monotonic() - started
         assert run.best is not None
         value = run.best.metrics[metric]
@@ -147,6 +162,10 @@ class FinalTraining:
             precision=self.precision,
         )
         self.results[-1] = dataclasses.replace(self.results[-1], test=self.measure(classifier)[0])
+
+    def _is_late(self, epoch: float) -> bool:
+        """Whether one more epoch of so many seconds ends after the deadline."""
+        return self._deadline is not None and time.monotonic() + epoch > self._deadline
 
     @property
     def _run(self) -> Finetune:
