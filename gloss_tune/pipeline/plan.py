@@ -217,6 +217,8 @@ def _with_trials(
     )
     confirming = confirming_seconds(top, seeds, trial, workers) if top else 0.0
     search = free - confirming - retrain
+    if math.ceil(trials / workers) * trial > 1.2 * search:
+        return None
     number = given.trials or max(trials, min(_MOST_QUEUED, int(0.5 * search * workers / trial)))
     return TimePlan(
         seconds=seconds,
