@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from gloss_tune.atomic import write_whole
 from gloss_tune.errors import InputError
 from gloss_tune.filesystem import why_not_writable
 from gloss_tune.logging import logger
+from gloss_tune.pipeline.plan import Sizes, Speed, TimePlan
 
 PLAN, BEST, MODEL, REPORT = "plan.json", "best.json", "model", "report.html"
 
@@ -52,6 +54,28 @@ def stored_plan(output: Path) -> dict[str, Any] | None:
     except (OSError, ValueError) as error:
         raise InputError(f"{output / PLAN} cannot be read ({error}); name another --output") from None
     return found
+
+
+def recalled(stored: dict[str, Any], output: Path, *, limited: bool) -> tuple[TimePlan, Speed, Sizes]:
+    """The plan that a run goes on with, the speed and the sizes that it was made for.
+
+    Args:
+        stored: what the earlier run had planned.
+        output: its folder.
+        limited: whether the run that goes on has a time; without one it only ends what was planned.
+
+    Raises:
+        InputError: another release wrote it.
+    """
+    try:
+        plan, speed, sizes = TimePlan(**stored["plan"]), Speed(**stored["speed"]), Sizes(**stored["sizes"])
+    except (KeyError, TypeError):
+        raise InputError(
+            f"{output / PLAN} was written by another release, whose run cannot go on; name another --output"
+        ) from None
+    if not limited:
+        plan = replace(plan, seconds=None, open_ended=False)
+    return plan, speed, sizes
 
 
 def write(path: Path, data: dict[str, Any]) -> None:

@@ -78,7 +78,9 @@ def pace(opened: OpenStudy, plan: TimePlan, speed: Speed, sizes: Sizes, workers:
         return Pace(0.0, 0.0, 0.0, 0.0, speed)
     ended = [row for row in trials(opened) if row["state"] in ("complete", "pruned") and row["seconds"]]
     latest, whole = ended[-_LATEST:], [row["seconds"] for row in ended if row["state"] == "complete"]
-    epochs = sum(max(1, row["epochs"]) for row in latest)
+    # a trial of several seeds reports once a seed
+    each = 1 if (opened.spec.train.seeds or 1) == 1 else plan.epochs
+    epochs = each * sum(max(1, row["epochs"]) for row in latest)
     factor = 1.0
     if latest and plan.trial_seconds:
         factor = (sum(row["seconds"] for row in latest) / epochs) / (plan.trial_seconds / plan.epochs)

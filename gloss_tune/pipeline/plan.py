@@ -163,7 +163,14 @@ def least_time(
 
 
 def plan_time(
-    seconds: float, speed: Speed, sizes: Sizes, epochs: int, *, workers: int = 1, given: Given | None = None
+    seconds: float,
+    speed: Speed,
+    sizes: Sizes,
+    epochs: int,
+    *,
+    workers: int = 1,
+    given: Given | None = None,
+    spent: float = 0.0,
 ) -> TimePlan:
     """Spend a time.
 
@@ -174,6 +181,7 @@ def plan_time(
         epochs: of a trial that has all the time it wants.
         workers: trials at the same time.
         given: what is decided already.
+        spent: of the time that the user gave, before now.
 
     Raises:
         InputError: the time is too short for a few small trials, a small final training and a report; says how long
@@ -186,8 +194,8 @@ def plan_time(
             return plan
     least = least_time(seconds, speed, sizes, epochs, workers=workers, given=given)
     raise InputError(
-        f"--time {duration(seconds)} is too short here: a few trials, a final training and a report take about "
-        f"{duration(least)}. Give that, or fewer --trials, --epochs or --max-train-docs"
+        f"--time {duration(spent + seconds)} is too short here: a few trials, a final training and a report take "
+        f"about {duration(spent + least)}. Give that, or fewer --trials, --epochs or --max-train-docs"
     )
 
 

@@ -16,7 +16,17 @@ from gloss_tune.errors import InputError
 from gloss_tune.finetune.model_folder import DESCRIPTION
 from gloss_tune.launch.group import Group, finish_study
 from gloss_tune.logging import logger
-from gloss_tune.pipeline.folder import BEST, MODEL, PLAN, REPORT, can_report, check_output, stored_plan, write
+from gloss_tune.pipeline.folder import (
+    BEST,
+    MODEL,
+    PLAN,
+    REPORT,
+    can_report,
+    check_output,
+    recalled,
+    stored_plan,
+    write,
+)
 from gloss_tune.pipeline.pace import Clock, Pace, pace
 from gloss_tune.pipeline.plan import (
     CONFIRMATIONS,
@@ -147,7 +157,7 @@ def run_pipeline(
     else:
         logger.info("%s goes on with study %s.", pipeline.output, stored["study"])
         opened = open_study(pipeline.storage, stored["study"])
-        plan, speed, sizes = TimePlan(**stored["plan"]), Speed(**stored["speed"]), Sizes(**stored["sizes"])
+        plan, speed, sizes = recalled(stored, pipeline.output, limited=seconds is not None)
         clock = Clock(None if seconds is None else pipeline.started + seconds - time.monotonic())
     course = _Course(plan, speed, sizes, pipeline, clock, stop)
     opened = course.search(opened)
@@ -174,7 +184,15 @@ def _planned(
             if least > left:
                 logger.info("This machine is slow or busy: it will take about %s.", duration(least))
             left = least
-        plan = plan_time(left, speed, sizes, spec.most_epochs, workers=len(group.devices), given=given)
+        plan = plan_time(
+            left,
+            speed,
+            sizes,
+            spec.most_epochs,
+            workers=len(group.devices),
+            given=given,
+            spent=time.monotonic() - pipeline.started,
+        )
         layer |= {"trials": plan.trials, "max_train_docs": plan.max_train_docs}
         layer["max_val_docs"] = plan.max_val_docs
         if given.epochs is None:
@@ -308,7 +326,7 @@ class _Course:
             device=self.pipeline.group.devices[0],
             threads=options.threads,
             data_dir=options.data_dir,
-            deadline=None if self.plan.seconds is None else self.clock.end - now.report - testing,
+            deadline=self.clock.end - now.report - testing if math.isfinite(self.clock.end) else None,
         )
         test: dict[str, Any] | None = retrain(opened, wanted, self.stop)["test"]
         return test

@@ -8,6 +8,7 @@ import json
 import os
 import random
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -442,3 +443,22 @@ def test_the_test_documents_are_looked_at_once(
 
     monkeypatch.setattr(final_tests, "retrain", lambda *_: pytest.fail("trained again"))
     assert final_tests.final_test(opened, tmp_path, 2, StopFlag()) == found
+
+
+# ── within a time ──
+
+
+def test_after_the_deadline_only_the_first_epoch_is_trained(opened: OpenStudy, tmp_path: Path) -> None:
+    result = run(opened, tmp_path / "model", deadline=time.monotonic() - 1)
+    assert [seed["epochs"] for seed in result["seeds"]] == [1]
+    assert result["test"]["accuracy"] == result["seeds"][0]["test"]["accuracy"]
+
+
+def test_time_that_is_left_trains_further_seeds(
+    opened: OpenStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retrain_module, "_MOST_FURTHER", 3)
+    result = run(opened, tmp_path / "model", deadline=time.monotonic() + 1000)
+    assert len({seed["seed"] for seed in result["seeds"]}) == 3
+    assert result["over_seeds"]["n"] == 3
+    assert result["over_seeds"]["test"] is not None

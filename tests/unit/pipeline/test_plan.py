@@ -111,3 +111,8 @@ def test_a_plan_fits_its_time_or_is_refused(
     assert plan.trial_seconds == pytest.approx(trial_seconds(plan, speed, sizes))
     assert math.ceil(plan.trials / workers) * plan.trial_seconds <= 1.3 * plan.search_seconds
     assert plan.max_train_docs is None or min(64, train) <= plan.max_train_docs <= train
+
+
+def test_a_refusal_names_the_time_that_was_given_not_what_measuring_left() -> None:
+    with pytest.raises(InputError, match=r"--time 2\.5 min is too short"):
+        plan_time(30, SLOW, MR, 10, spent=120)
