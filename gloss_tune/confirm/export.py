@@ -14,7 +14,9 @@ from gloss_tune.study.status import count_states
 from gloss_tune.study.study import OpenStudy
 
 
-def export(opened: OpenStudy, number: int | None = None, *, unconfirmed: bool = False) -> dict[str, Any]:
+def export(
+    opened: OpenStudy, number: int | None = None, *, unconfirmed: bool = False, quiet: bool = False
+) -> dict[str, Any]:
     """The parameters to use, with all that is needed to trust and to rerun them. Says where they come from.
 
     Those of the confirmation's winner where there is a finished confirmation, with what it measured under
@@ -23,6 +25,7 @@ def export(opened: OpenStudy, number: int | None = None, *, unconfirmed: bool = 
     Args:
         number: export this trial instead.
         unconfirmed: leave the confirmation aside.
+        quiet: whether another part of the same command says where they come from.
 
     Raises:
         InputError: if the study is a confirmation, or has no such complete trial.
@@ -36,6 +39,12 @@ def export(opened: OpenStudy, number: int | None = None, *, unconfirmed: bool = 
     plain = unconfirmed or number is not None
     confirmed = None if plain else confirmed_best(opened)
     exported = exported_trial(opened, number if confirmed is None else confirmed["number"])
+    if not quiet:
+        _say_source(opened, confirmed, plain)
+    return {**exported, "confirmed": confirmed}
+
+
+def _say_source(opened: OpenStudy, confirmed: dict[str, Any] | None, plain: bool) -> None:
     if confirmed is not None:
         logger.info("Exported is the winner of confirmation %s. %s", confirmed["study"], confirmed["verdict"])
         if not confirmed["is_current"]:
@@ -48,7 +57,6 @@ def export(opened: OpenStudy, number: int | None = None, *, unconfirmed: bool = 
             "The confirmation of study %s has no result yet: exported is the best trial of the search.",
             opened.name,
         )
-    return {**exported, "confirmed": confirmed}
 
 
 def exported_trial(opened: OpenStudy, number: int | None = None) -> dict[str, Any]:

@@ -45,14 +45,14 @@ class Pace:
     """What the rest takes.
 
     Args:
-        trial: seconds of one that is not pruned, as it is repeated for a confirmation.
+        again: seconds of a run that repeats a trial for a confirmation.
         confirm: seconds of the confirmation that was planned, no more than its share of the time.
         retrain: seconds of the final training, with its measurement.
         report: seconds of the report.
         speed: of the machine, as the latest trials had it.
     """
 
-    trial: float
+    again: float
     confirm: float
     retrain: float
     report: float
@@ -78,22 +78,22 @@ def pace(opened: OpenStudy, plan: TimePlan, speed: Speed, sizes: Sizes, workers:
         return Pace(0.0, 0.0, 0.0, 0.0, speed)
     ended = [row for row in trials(opened) if row["state"] in ("complete", "pruned") and row["seconds"]]
     latest, whole = ended[-_LATEST:], [row["seconds"] for row in ended if row["state"] == "complete"]
-    # a trial of several seeds reports once a seed
-    each = 1 if (opened.spec.train.seeds or 1) == 1 else plan.epochs
-    epochs = each * sum(max(1, row["epochs"]) for row in latest)
+    # a trial of several trainings reports once for each
+    reports = plan.epochs if speed.trainings == 1 else speed.trainings
     factor = 1.0
     if latest and plan.trial_seconds:
-        factor = (sum(row["seconds"] for row in latest) / epochs) / (plan.trial_seconds / plan.epochs)
+        reported = sum(max(1, row["epochs"]) for row in latest)
+        factor = (sum(row["seconds"] for row in latest) / reported) / (plan.trial_seconds / reports)
     # a trial that loses patience is shorter than planned
     trial = sum(whole[-_LATEST:]) / len(whole[-_LATEST:]) if whole else plan.trial_seconds * factor
-    now = corrected(speed, factor)
+    again, now = trial / speed.seeds, corrected(speed, factor)
     free = plan.seconds - plan.report_seconds
-    confirm = confirming_seconds(plan.top, plan.seeds, trial, workers) if plan.top else 0.0
+    confirm = confirming_seconds(plan.top, plan.seeds, again, workers) if plan.top else 0.0
     retrain = 0.0
     if speed.fixed_seconds is None:
         retrain = _AROUND_TRAINING + final_training(RETRAIN_SHARE * free, now, sizes, plan.epochs)[0]
     return Pace(
-        trial,
+        again,
         min(confirm, CONFIRM_SHARE * free),
         min(retrain, 1.5 * RETRAIN_SHARE * free),
         plan.report_seconds,

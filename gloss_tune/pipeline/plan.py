@@ -34,6 +34,7 @@ class Speed:
         document_seconds: one document of validation.
         fixed_seconds: of a trial that is simulated; None for a real one.
         trainings: of a trial, which has several seeds or folds.
+        seeds: of a trial; each of its runs in a confirmation has one.
     """
 
     batch_size: int
@@ -41,6 +42,7 @@ class Speed:
     document_seconds: float
     fixed_seconds: float | None = None
     trainings: int = 1
+    seeds: int = 1
 
 
 @dataclass(frozen=True)
@@ -114,8 +116,8 @@ class TimePlan:
             else count(self.max_train_docs, "document")
         )
         if self.max_val_docs is not None:
-            docs += f", validated on {self.max_val_docs},"
-        more = ", and as many more as there is time for" if self.open_ended else ""
+            docs += f", validated on {self.max_val_docs}"
+        more = "; as many more as there is time for" if self.open_ended else ""
         confirming = (
             f"the best {count(self.top, 'setting')} and the customary one, with {count(self.seeds, 'fresh seed')} each"
             if self.top
@@ -216,14 +218,15 @@ def _with_trials(
     (own_epochs, docs), val = fitted
     sizes = replace(sizes, val=val or sizes.val)
     trial = speed.trainings * _trial_seconds(speed, sizes, own_epochs, docs or sizes.train)
+    again = trial / speed.seeds
     retrain, retrain_docs = final_training(RETRAIN_SHARE * free, speed, sizes, own_epochs)
     if retrain > 1.5 * RETRAIN_SHARE * free:
         return None
     top, seeds = next(
-        (pair for pair in CONFIRMATIONS if confirming_seconds(*pair, trial, workers) <= CONFIRM_SHARE * free),
+        (pair for pair in CONFIRMATIONS if confirming_seconds(*pair, again, workers) <= CONFIRM_SHARE * free),
         (0, 0),
     )
-    confirming = confirming_seconds(top, seeds, trial, workers) if top else 0.0
+    confirming = confirming_seconds(top, seeds, again, workers) if top else 0.0
     search = free - confirming - retrain
     if math.ceil(trials / workers) * trial > 1.2 * search:
         return None
@@ -307,9 +310,9 @@ def _trial_seconds(speed: Speed, sizes: Sizes, epochs: int, docs: int) -> float:
     return epochs * (steps * speed.step_seconds + sizes.val * speed.document_seconds)
 
 
-def confirming_seconds(top: int, seeds: int, trial: float, workers: int) -> float:
-    """What it takes to train so many settings and the customary one with so many seeds each."""
-    return math.ceil((top + 1) * seeds / workers) * trial
+def confirming_seconds(top: int, seeds: int, again: float, workers: int) -> float:
+    """What so many settings and the customary one take with so many seeds each; ``again``: seconds of one such run."""
+    return math.ceil((top + 1) * seeds / workers) * again
 
 
 def _report_seconds(speed: Speed, sizes: Sizes) -> float:

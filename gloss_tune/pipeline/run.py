@@ -267,7 +267,7 @@ class _Course:
         now, workers = self._pace(opened), len(self.pipeline.group.devices)
         left = self.clock.left(now.retrain + now.report)
         chosen = next(
-            (pair for pair in CONFIRMATIONS if confirming_seconds(*pair, now.trial, workers) <= left), None
+            (pair for pair in CONFIRMATIONS if confirming_seconds(*pair, now.again, workers) <= left), None
         )
         if chosen is None:
             logger.warning("There is no time left to confirm the best settings.")
@@ -298,7 +298,7 @@ class _Course:
     def finish(self, opened: OpenStudy) -> Outcome:
         """The best parameters, the model and the report."""
         output, options = self.pipeline.output, self.pipeline.options
-        exported = export(opened)
+        exported = export(opened, quiet=not opened.spec.rehearse)  # the final training says it
         write(output / BEST, exported)
         model = None if opened.spec.rehearse else output / MODEL
         test = None if model is None else self._model(opened, model)

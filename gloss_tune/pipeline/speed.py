@@ -53,7 +53,14 @@ def measure_speed(
     if spec.folds > 1:
         val = -(-(len(whole.train) + val) // spec.folds)
     sizes = Sizes(len(whole.train) + len(whole.val) - val, val, test, len(whole.classes))
-    speed = Speed(found.batch_size, found.step_seconds, found.document_seconds, trainings=spec.trainings)
+    speed = Speed(
+        found.batch_size,
+        found.step_seconds,
+        found.document_seconds,
+        None,
+        spec.trainings,
+        spec.train.seeds or 1,
+    )
     return speed, sizes
 
 

@@ -142,7 +142,7 @@ def _trials(storage: SharedStorage, study_id: int) -> list[FrozenTrial]:
 
 def _best(opened: OpenStudy) -> dict[str, Any] | None:
     try:
-        return export(opened)
+        return export(opened, quiet=True)
     except GlossTuneError as error:
         if error.exit_code == 2:
             raise

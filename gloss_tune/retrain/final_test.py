@@ -75,7 +75,7 @@ def final_test(
         Interrupted: a signal came.
         GlossTuneError: a training failed.
     """
-    best = export(opened)["best"]["number"]
+    best = export(opened, quiet=True)["best"]["number"]
     folder = artifacts / FOLDER / f"{opened.files}-trial-{best}-seeds-{seeds}"
     if (folder / DESCRIPTION).is_file():
         found = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
