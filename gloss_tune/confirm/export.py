@@ -8,6 +8,7 @@ from typing import Any
 from gloss_tune.confirm.confirmation import confirmation_of, confirmed_best
 from gloss_tune.errors import GlossTuneError, InputError
 from gloss_tune.logging import logger
+from gloss_tune.study.doubts import doubts
 from gloss_tune.study.precision import recorded_precision
 from gloss_tune.study.results import best_of, complete_trial, hyperparameters, read_history, whole_trial
 from gloss_tune.study.status import count_states
@@ -57,6 +58,9 @@ def _say_source(opened: OpenStudy, confirmed: dict[str, Any] | None, plain: bool
             "The confirmation of study %s has no result yet: exported is the best trial of the search.",
             opened.name,
         )
+    if not plain:
+        for doubt in doubts(opened):
+            logger.warning("%s", doubt)
 
 
 def exported_trial(opened: OpenStudy, number: int | None = None) -> dict[str, Any]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import sys
 from dataclasses import asdict, dataclass, fields
+from typing import Literal, get_args
 
 from gloss_tune.errors import SpecError
 
-LOSSES = ("gloss", "ce", "scl", "triplet", "cosine")
-MODES = ("integrated", "standalone")
-METRICS = (
+Loss = Literal["gloss", "ce", "scl", "triplet", "cosine"]
+Mode = Literal["integrated", "standalone"]
+Metric = Literal[
     "val_macro_f1",
     "val_accuracy",
     "val_weighted_f1",
@@ -18,7 +19,10 @@ METRICS = (
     "val_mcc",
     "val_auc",
     "val_silhouette",
-)
+]
+LOSSES: tuple[str, ...] = get_args(Loss)
+MODES: tuple[str, ...] = get_args(Mode)
+METRICS: tuple[str, ...] = get_args(Metric)
 CLASS_WEIGHTS = ("none", "balanced")
 PROPAGATIONS = ("iterative", "closed_form")
 NORMALIZATIONS = ("random_walk", "symmetric", "authors")

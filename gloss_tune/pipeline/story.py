@@ -6,6 +6,7 @@ from typing import Any
 
 from gloss_tune.confirm.confirmation import ranking
 from gloss_tune.errors import InputError
+from gloss_tune.study.doubts import doubts
 from gloss_tune.study.results import best_trial, complete_trial
 from gloss_tune.study.study import OpenStudy
 
@@ -19,10 +20,16 @@ def begins_with_customary(opened: OpenStudy) -> bool:
 
 
 def gain(opened: OpenStudy) -> str:
-    """What tuning gained, in words; of a study that does not begin with the customary setting, its best value."""
+    """What tuning gained, in words; of a study that does not begin with the customary setting, its best value.
+
+    Where the best value itself is in doubt, that is all there is to say.
+    """
     best, metric = best_trial(opened), opened.spec.metric
     if best is None or best.value is None:
         return "No trial is complete: nothing can be said."
+    doubted = doubts(opened)
+    if doubted:
+        return " ".join(doubted)
     if not begins_with_customary(opened):
         return f"The best {metric} in the search is {best.value:.4f}, in trial {best.number}."
     ranked = ranking(opened)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from gloss_tune.markdown import escaped, table
 from gloss_tune.report.facts import Facts
@@ -102,8 +103,12 @@ def _summary(facts: Facts) -> str:
 
 def _what_was_found(facts: Facts) -> str:
     assert facts.best is not None
-    best, metric = facts.best["best"], facts.opened.spec.metric
-    confirmed = facts.best.get("confirmed")
+    return "\n\n".join([_the_best(facts, facts.best), *(f"**{escaped(doubt)}**" for doubt in facts.doubts)])
+
+
+def _the_best(facts: Facts, exported: Mapping[str, Any]) -> str:
+    best, metric = exported["best"], facts.opened.spec.metric
+    confirmed = exported.get("confirmed")
     if confirmed is not None:
         return (
             f"**The setting to use is that of trial {best['number']}**: trained again with {confirmed['n']} fresh "

@@ -19,6 +19,7 @@ from gloss_tune.spec.ranges import ParameterRange, Value
 from gloss_tune.storage.retry import retried
 from gloss_tune.storage.shared_storage import SharedStorage
 from gloss_tune.storage.trial_rows import read_trials
+from gloss_tune.study.doubts import doubts
 from gloss_tune.study.precision import unlike
 from gloss_tune.study.status import trial_counts
 from gloss_tune.study.study import OpenStudy
@@ -80,6 +81,7 @@ class Facts:
         workers: by the trials that they finished, most first.
         reasons: why trials failed, most frequent first.
         unlike: in what the machines that computed the trials differ; None if they were alike.
+        doubts: what speaks against the best value.
     """
 
     opened: OpenStudy
@@ -93,6 +95,7 @@ class Facts:
     workers: Sequence[WorkerShare]
     reasons: Sequence[tuple[str, int]]
     unlike: str | None = None
+    doubts: Sequence[str] = ()
 
     @property
     def finished(self) -> list[FrozenTrial]:
@@ -121,6 +124,7 @@ def gather(opened: OpenStudy) -> Facts:
     confirmation = confirmation_of(opened)
     return Facts(
         opened=opened,
+        doubts=doubts(opened),
         trials=trials,
         counts=counts,
         best=best,

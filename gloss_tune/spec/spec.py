@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_serializer, field_validator
 
-from gloss_tune.finetune.config import TOP_LEVEL, FinetuneConfig
+from gloss_tune.finetune.config import TOP_LEVEL, FinetuneConfig, Loss, Metric, Mode
 from gloss_tune.spec.ranges import ParameterRange, Value
 from gloss_tune.spec.space import Space
 from gloss_tune.spec.train import TrainSpec
@@ -43,17 +43,9 @@ class StudySpec(BaseModel):
     model: str = Field(DEFAULT_MODEL, min_length=1)
     prompt: str | None = None
     trust_remote_code: bool = False
-    loss: Literal["gloss", "ce", "scl", "triplet", "cosine"] = "gloss"
-    mode: Literal["integrated", "standalone"] = "integrated"
-    metric: Literal[
-        "val_macro_f1",
-        "val_accuracy",
-        "val_weighted_f1",
-        "val_balanced_accuracy",
-        "val_mcc",
-        "val_auc",
-        "val_silhouette",
-    ] = "val_macro_f1"
+    loss: Loss = "gloss"
+    mode: Mode = "integrated"
+    metric: Metric = "val_macro_f1"
     trials: int = Field(20, ge=1, le=1_000_000)
     sampler: Literal["tpe", "gp", "random", "qmc", "grid"] = "tpe"
     pruner: Literal["median", "hyperband", "none"] = "median"
