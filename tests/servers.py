@@ -108,12 +108,13 @@ class PostgresServer:
 
     Args:
         binaries: the folder that holds ``postgres`` and ``initdb``.
+        socket: listen on a socket in its folder, too: for those in a network of their own.
 
     Raises:
         ServerUnavailableError: the server cannot be initialised or started; the message ends with its log.
     """
 
-    def __init__(self, binaries: Path) -> None:
+    def __init__(self, binaries: Path, *, socket: bool = False) -> None:
         self.password = secrets.token_urlsafe(12)
         self.port = _free_port()
         self._account = _account()
@@ -121,6 +122,7 @@ class PostgresServer:
             tempfile.mkdtemp(prefix="gloss-tune-postgres-", dir=_temporary_folder(self._account))
         )
         self._log = self._root / "postgres.log"
+        self._socket = socket
         self._process: subprocess.Popen[bytes] | None = None
         self._watchdog = subprocess.Popen(
             ["/bin/sh", "-c", WATCHDOG, "watchdog", str(self._root)],
@@ -140,6 +142,10 @@ class PostgresServer:
         """The SQLAlchemy URL of one of its databases, password included."""
         return f"postgresql+psycopg://{USER}:{self.password}@{HOST}:{self.port}/{database}"
 
+    def socket_url(self, database: str) -> str:
+        """The same by the socket."""
+        return f"postgresql+psycopg://{USER}:{self.password}@/{database}?host={self._root}&port={self.port}"
+
     @property
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
@@ -148,7 +154,8 @@ class PostgresServer:
         """Start the server on its port and wait until it answers; does nothing when it runs."""
         if self.running:
             return
-        settings = [part for key, value in SETTINGS.items() for part in ("-c", f"{key}={value}")]
+        chosen = SETTINGS | ({"unix_socket_directories": str(self._root)} if self._socket else {})
+        settings = [part for key, value in chosen.items() for part in ("-c", f"{key}={value}")]
         with self._log.open("ab") as log:
             self._process = self._spawn(
                 ["postgres", "-D", self._data, "-p", str(self.port), *settings], stdout=log, stderr=log

@@ -8,13 +8,14 @@ import typer
 
 from gloss_tune.clusters.engines import Engine
 
-_COMMON, _SLURM = "On a cluster", "On Slurm"
+_COMMON, _SLURM, _RAY = "On a cluster", "On Slurm", "On Ray"
 
 On = Annotated[
     Engine | None,
     typer.Option(
         "--on",
-        help="Have this cluster start the workers, instead of this machine: an array of Slurm jobs is submitted.",
+        help="Have this cluster start the workers, instead of this machine: an array of Slurm jobs, or a job of Ray "
+        "with a task for each worker, is submitted.",
         rich_help_panel=_COMMON,
     ),
 ]
@@ -87,5 +88,23 @@ SbatchArg = Annotated[
         metavar="OPTION",
         help="One more option of sbatch, as in --sbatch-arg=--qos=long; may be repeated. It wins.",
         rich_help_panel=_SLURM,
+    ),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        "--address",
+        metavar="URL",
+        help="Where Ray takes jobs, as in http://head:8265; by default what RAY_ADDRESS says, or else this machine.",
+        rich_help_panel=_RAY,
+    ),
+]
+RayArg = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--ray-arg",
+        metavar="OPTION",
+        help="One more option of 'ray job submit', as in --ray-arg=--entrypoint-num-cpus=1; may be repeated. It wins.",
+        rich_help_panel=_RAY,
     ),
 ]

@@ -6,12 +6,14 @@ import typer
 
 from gloss_tune.cli.cluster_options import (
     Account,
+    Address,
     Cpus,
     DryRun,
     Gpus,
     Memory,
     On,
     Partition,
+    RayArg,
     SbatchArg,
     Stop,
     Time,
@@ -28,7 +30,7 @@ from gloss_tune.cli.worker_options import (
     Until,
     Workers,
 )
-from gloss_tune.clusters.engines import check_options
+from gloss_tune.clusters.engines import Engine, check_options
 
 
 def launch(
@@ -57,6 +59,8 @@ def launch(
     partition: Partition = None,
     account: Account = None,
     sbatch_arg: SbatchArg = None,
+    address: Address = None,
+    ray_arg: RayArg = None,
 ) -> None:
     """Start workers on this machine's devices and look after them until the study is done, or on a cluster by --on.
 
@@ -66,9 +70,12 @@ def launch(
     Example: gloss-tune launch --workers 4 --storage sqlite:///gloss-tune.db
 
     Example: gloss-tune launch --on slurm --workers 8 --time 4h --storage @URLFILE
+
+    Example: gloss-tune launch --on ray --workers 8 --address http://head:8265 --storage @URLFILE
     """
     from gloss_tune.clusters.launch import launch_on, stop_on
     from gloss_tune.clusters.order import Wish
+    from gloss_tune.clusters.ray_jobs import RayOptions
     from gloss_tune.clusters.slurm_script import SlurmOptions
     from gloss_tune.launch.group import choose_workers, work_to_end
     from gloss_tune.signals import stop_on_signal
@@ -78,11 +85,17 @@ def launch(
     asked = {
         "--gpus-per-worker": gpus is not None, "--cpus-per-worker": cpus, "--memory": memory, "--dry-run": dry_run,
         "--stop": stop, "--time": time, "--partition": partition, "--account": account, "--sbatch-arg": sbatch_arg,
+        "--address": address, "--ray-arg": ray_arg,
     }  # fmt: skip
     check_options(on, asked, {"--until": until, "--workers-per-device": per_device, "--force": force})
     if on is not None:
+        options = (
+            RayOptions(address, ray_arg or ())
+            if on is Engine.ray
+            else SlurmOptions(time, partition, account, sbatch_arg or ())
+        )
         if stop:
-            emit(stop_on(storage, study))
+            emit(stop_on(storage, study, options))
             return
         wish = Wish(
             workers,
@@ -98,12 +111,11 @@ def launch(
             timeout,
             track or (),
         )
-        slurm = SlurmOptions(time, partition, account, sbatch_arg or ())
-        emit(launch_on(storage, study, wish, slurm, dry_run=dry_run))
+        emit(launch_on(storage, study, wish, options, dry_run=dry_run))
         return
     with stop_on_signal(last=True) as signals:
         opened = open_study(storage, study)
-        options = worker_options(
+        worker = worker_options(
             storage,
             artifacts,
             max_trials=max_trials,
@@ -116,5 +128,5 @@ def launch(
             track=track,
         )
         group = choose_workers(device, workers, per_device, rehearsal=opened.spec.rehearse, threads=threads)
-        code = work_to_end(opened, storage, options, group, signals, supervised=True)
+        code = work_to_end(opened, storage, worker, group, signals, supervised=True)
     raise typer.Exit(code)

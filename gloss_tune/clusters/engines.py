@@ -13,6 +13,18 @@ class Engine(str, Enum):
     """What supplies processes."""
 
     slurm = "slurm"
+    ray = "ray"
+
+
+#: What one engine alone heeds; the other options of engines are for all.
+OWN = {
+    "--time": Engine.slurm,
+    "--partition": Engine.slurm,
+    "--account": Engine.slurm,
+    "--sbatch-arg": Engine.slurm,
+    "--address": Engine.ray,
+    "--ray-arg": Engine.ray,
+}
 
 
 def check_options(engine: Engine | None, given: Mapping[str, Any], local: Mapping[str, Any]) -> None:
@@ -27,9 +39,14 @@ def check_options(engine: Engine | None, given: Mapping[str, Any], local: Mappin
         InputError: one was given that would be passed over.
     """
     for name, value in given.items():
+        heeding = [OWN[name]] if name in OWN else list(Engine)
         if value and engine is None:
-            engines = "|".join(each.value for each in Engine)
+            engines = "|".join(each.value for each in heeding)
             raise InputError(f"{name} is for launch --on {engines}; leave it out here")
+        if value and engine is not None and engine not in heeding:
+            raise InputError(
+                f"{name} is for launch --on {heeding[0].value}; leave it out with --on {engine.value}"
+            )
     for name, value in local.items():
         if value and engine is not None:
             raise InputError(f"{name} is for workers on this machine; leave it out with --on {engine.value}")

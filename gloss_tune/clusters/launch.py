@@ -4,25 +4,26 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gloss_tune.clusters import slurm
+from gloss_tune.clusters import ray_jobs, slurm
 from gloss_tune.clusters.order import Wish, place_order
+from gloss_tune.clusters.ray_jobs import RayOptions
 from gloss_tune.clusters.slurm_script import SlurmOptions
 from gloss_tune.logging import logger
 from gloss_tune.queue.steering import Steering, how_to_resume, read_steering
 from gloss_tune.study.status import trial_counts
 from gloss_tune.study.study import OpenStudy, open_study
 
+Options = SlurmOptions | RayOptions
 
-def launch_on(
-    storage: str, study: str | None, wish: Wish, options: SlurmOptions, *, dry_run: bool = False
-) -> str:
-    """Ask Slurm for a study's workers.
+
+def launch_on(storage: str, study: str | None, wish: Wish, options: Options, *, dry_run: bool = False) -> str:
+    """Ask an engine for a study's workers.
 
     Args:
         storage: the study's database, as given.
         study: its name; may be None where the storage holds one.
         wish: the workers.
-        options: Slurm's own.
+        options: the engine's own; they say which it is.
         dry_run: give what would be submitted instead.
 
     Returns:
@@ -30,24 +31,39 @@ def launch_on(
 
     Raises:
         InputError: something is not fit for many machines; nothing was submitted.
-        GlossTuneError: Slurm refuses.
+        GlossTuneError: the engine refuses.
     """
     opened = open_study(storage, study)
-    order = place_order(opened, storage, wish, "Slurm", str(Path("gloss-tune-artifacts").absolute()))
+    order = place_order(opened, storage, wish, options.engine, str(Path("gloss-tune-artifacts").absolute()))
     if not dry_run and _nothing_to_run(opened):
         return ""
-    text = slurm.prepare(order, options, storage)
-    return text if dry_run else slurm.submit(order, text)
+    match options:
+        case RayOptions():
+            command = ray_jobs.prepare(order, options, storage)
+            return ray_jobs.shown(command) if dry_run else ray_jobs.submit(order, options, command)
+        case SlurmOptions():
+            text = slurm.prepare(order, options, storage)
+            return text if dry_run else slurm.submit(order, text)
 
 
-def stop_on(storage: str, study: str | None) -> str:
-    """Cancel what was submitted to Slurm for a study; returns the jobs' ids, one a line.
+def stop_on(storage: str, study: str | None, options: Options) -> str:
+    """Cancel what was submitted for a study; returns the jobs' ids, one a line.
+
+    Args:
+        storage: the study's database, as given.
+        study: its name; may be None where the storage holds one.
+        options: the engine's own; they say which it is.
 
     Raises:
-        InputError: Slurm's commands are not here.
+        InputError: the engine's commands are not here.
+        GlossTuneError: the engine does not answer.
     """
     opened = open_study(storage, study, read_only=True)
-    jobs = slurm.cancel(opened.files)
+    match options:
+        case RayOptions():
+            jobs = ray_jobs.stop(opened.files, options)
+        case SlurmOptions():
+            jobs = slurm.cancel(opened.files)
     logger.info("Cancelled: %s." if jobs else "No job of study %s is there.", ", ".join(jobs) or opened.name)
     return "\n".join(jobs)
 

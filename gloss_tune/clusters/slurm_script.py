@@ -9,6 +9,7 @@ import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from gloss_tune.clusters.order import WorkerOrder
 from gloss_tune.errors import InputError
@@ -46,6 +47,7 @@ class SlurmOptions:
         arguments: further options of sbatch, each whole, as in ``--qos=long``.
     """
 
+    engine: ClassVar = "Slurm"
     time: str | None = None
     partition: str | None = None
     account: str | None = None

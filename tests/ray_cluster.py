@@ -1,0 +1,163 @@
+"""A real Ray for the tests: a head and further nodes on this host, started and removed like Postgres.
+
+Everything runs in namespaces of its own for processes and the network (``ray stop`` stops every Ray that it can see),
+whose first process reads a pipe from the test process: however that ends, the kernel then ends all of it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from tests.conftest import QUIET_ENVIRONMENT, REPOSITORY
+
+ADDRESS = "http://127.0.0.1:8265"
+_GCS = "127.0.0.1:6379"
+_UP = """
+import fcntl, socket, struct
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
+    fcntl.ioctl(asked, 0x8914, struct.pack("16sH", b"lo", 0x49))  # SIOCSIFFLAGS: up, loopback, running
+"""
+START_SECONDS = 60
+
+
+class RayUnavailableError(Exception):
+    """No Ray can be had on this machine."""
+
+
+class RayCluster:
+    """One cluster, from its head's start to the removal of its folder.
+
+    Args:
+        cpus: of the head.
+        autoscaling: the autoscaler's configuration, for Ray's fake provider of nodes; None for none.
+
+    Raises:
+        RayUnavailableError: it cannot be started; the message says why.
+    """
+
+    def __init__(self, cpus: int, autoscaling: dict[str, Any] | None = None) -> None:
+        if importlib.util.find_spec("ray") is None:
+            raise RayUnavailableError("not installed: pip install 'gloss-tune[ray]'")
+        missing = [name for name in ("unshare", "nsenter") if shutil.which(name) is None]
+        if missing:
+            raise RayUnavailableError(f"not installed: {', '.join(missing)}")
+        self.folder = Path(tempfile.mkdtemp(prefix="gt-ray-", dir="/tmp"))  # sockets have short names
+        for name in ("home", "work", "ray"):
+            (self.folder / name).mkdir()
+        self.environment = {
+            "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}",
+            "HOME": str(self.folder / "home"),
+            "PYTHONPATH": str(REPOSITORY),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "RAY_ADDRESS": ADDRESS,
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_DISABLE_IMPORT_WARNING": "1",
+            **QUIET_ENVIRONMENT,
+        }
+        del self.environment["OMP_NUM_THREADS"]  # Ray sets its own, where there is none
+        root = os.geteuid() == 0
+        space = ["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
+        space = space if root else ["--user", "--map-root-user", *space]
+        self._holder = subprocess.Popen(
+            ["unshare", *space, "/bin/sh", "-ec", f"'{sys.executable}' -c '{_UP}'; echo ready; read _ || true"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        assert self._holder.stdout is not None
+        if self._holder.stdout.readline() != "ready\n":
+            _, why = self._holder.communicate()
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise RayUnavailableError(f"no namespaces may be made here: {why.strip()}")
+        (pid,) = Path(f"/proc/{self._holder.pid}/task/{self._holder.pid}/children").read_text().split()
+        enter = ["nsenter", f"--target={pid}", "--net", "--mount", "--pid"]
+        self._prefix = enter if root else [*enter, "--user", "--preserve-credentials"]
+        try:
+            self._start_head(cpus, autoscaling)
+        except BaseException:
+            self.close()
+            raise
+
+    def _start_head(self, cpus: int, autoscaling: dict[str, Any] | None) -> None:
+        options = ["--head", "--port=6379", "--dashboard-host=127.0.0.1", f"--temp-dir={self.folder / 'ray'}"]
+        environment = {}
+        if autoscaling is not None:
+            file = self.folder / "autoscaling.json"
+            file.write_text(json.dumps(autoscaling))
+            options += [f"--autoscaling-config={file}"]
+            environment = {"RAY_FAKE_CLUSTER": "1"}
+        self._ray_start(cpus, *options, env=environment)
+
+    def start_node(self, cpus: int) -> int:
+        """One more node; returns the process id of its raylet."""
+        before = set(self.pids("raylet/raylet "))
+        self._ray_start(cpus, f"--address={_GCS}")
+        (pid,) = set(self.pids("raylet/raylet ")) - before
+        return pid
+
+    def _ray_start(self, cpus: int, *options: str, env: dict[str, str] | None = None) -> None:
+        common = [f"--num-cpus={cpus}", "--num-gpus=0", "--object-store-memory=80000000", "--node-ip-address=127.0.0.1"]
+        self("ray", "start", *common, "--disable-usage-stats", *options, env=env, timeout=START_SECONDS)
+
+    def pids(self, pattern: str) -> list[int]:
+        """Process ids, as the cluster sees them, of command lines that hold a pattern."""
+        return [int(pid) for pid in self("pgrep", "-f", pattern, check=False).split()]
+
+    def popen(self, *command: object, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
+        """Start a command beside the cluster's head."""
+        return subprocess.Popen(
+            [*self._prefix, "env", f"--chdir={self.folder / 'work'}", *map(str, command)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=self.environment | (env or {}),
+        )
+
+    def __call__(
+        self, *command: object, env: dict[str, str] | None = None, check: bool = True, timeout: float = 60
+    ) -> str:
+        """What a command prints to stdout."""
+        process = self.popen(*command, env=env)
+        stdout, stderr = process.communicate(timeout=timeout)
+        assert not check or process.returncode == 0, (command, process.returncode, stdout, stderr)
+        return stdout
+
+    def gloss_tune(
+        self, *arguments: object, env: dict[str, str] | None = None, exit_code: int = 0
+    ) -> subprocess.CompletedProcess[str]:
+        """A command of gloss-tune beside the cluster's head."""
+        process = self.popen(sys.executable, "-m", "gloss_tune", *arguments, env=env)
+        stdout, stderr = process.communicate(timeout=120)
+        assert process.returncode == exit_code, (arguments, process.returncode, stdout, stderr)
+        return subprocess.CompletedProcess(arguments, process.returncode, stdout, stderr)
+
+    def jobs(self) -> dict[str, dict[str, Any]]:
+        """What the Jobs API shows of all jobs, by submission id."""
+        shown = json.loads(self("curl", "-s", "-m", "20", f"{ADDRESS}/api/jobs/"))
+        return {job["submission_id"]: job for job in shown}
+
+    def nodes(self) -> int:
+        """How many nodes live."""
+        shown = json.loads(self("curl", "-s", "-m", "20", f"{ADDRESS}/nodes?view=summary"))
+        return sum(node["raylet"].get("state") == "ALIVE" for node in shown["data"]["summary"])
+
+    def close(self) -> None:
+        """End everything and remove the folder."""
+        self._holder.communicate("done\n")
+        for _ in range(50):
+            shutil.rmtree(self.folder, ignore_errors=True)
+            if not self.folder.exists():
+                break
+            time.sleep(0.1)
