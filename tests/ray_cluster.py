@@ -68,7 +68,13 @@ class RayCluster:
         space = ["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
         space = space if root else ["--user", "--map-root-user", *space]
         self._holder = subprocess.Popen(
-            ["unshare", *space, "/bin/sh", "-ec", f"'{sys.executable}' -c '{_UP}'; echo ready; read _ || true"],
+            [
+                "unshare",
+                *space,
+                "/bin/sh",
+                "-ec",
+                f"'{sys.executable}' -c '{_UP}'; echo ready; read _ || true",
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -107,7 +113,12 @@ class RayCluster:
         return pid
 
     def _ray_start(self, cpus: int, *options: str, env: dict[str, str] | None = None) -> None:
-        common = [f"--num-cpus={cpus}", "--num-gpus=0", "--object-store-memory=80000000", "--node-ip-address=127.0.0.1"]
+        common = [
+            f"--num-cpus={cpus}",
+            "--num-gpus=0",
+            "--object-store-memory=80000000",
+            "--node-ip-address=127.0.0.1",
+        ]
         self("ray", "start", *common, "--disable-usage-stats", *options, env=env, timeout=START_SECONDS)
 
     def pids(self, pattern: str) -> list[int]:
