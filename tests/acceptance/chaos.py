@@ -1,7 +1,7 @@
 """Everything that can happen to workers, at random and for as long as wanted, and then the sums.
 
-Workers are killed, stopped and told to leave, each in another time zone; a Postgres server is restarted, crashed and
-made read-only, and the pooler before it is restarted.
+Workers are killed, stopped and told to leave, each in another time zone, some under a clock that is set forth and back;
+a Postgres server is restarted, crashed and made read-only, and the pooler before it is restarted.
 
 pytest tests/acceptance/test_chaos.py                             about twenty seconds on each storage
 CHAOS_SECONDS=600 pytest tests/acceptance/test_chaos.py --timeout 1500
@@ -21,7 +21,8 @@ from gloss_tune.study.status import trial_counts
 from gloss_tune.study.status import trials as read_trials
 from gloss_tune.study.study import OpenStudy, open_study
 from tests.acceptance.conftest import Commands
-from tests.acceptance.processes import Process
+from tests.acceptance.faked_clock import Clock
+from tests.acceptance.processes import ForkServer, Process
 from tests.servers import PgBouncer, PostgresServer
 
 WORKERS = 8
@@ -41,6 +42,9 @@ class Chaos:
         seed: of what happens when.
         server: restarted and made read-only now and then, where there is one.
         pooler: through which ``commands`` reach it; restarted now and then.
+        clock: of every second worker, set an hour forth or back every ten seconds.
+        clocked: starts workers under that clock.
+        peaceful: whether nobody is killed, stopped or told to leave, and the server stays up.
     """
 
     commands: Commands
@@ -48,6 +52,9 @@ class Chaos:
     seed: int
     server: PostgresServer | None
     pooler: PgBouncer | None = None
+    clock: Clock | None = None
+    clocked: ForkServer | None = None
+    peaceful: bool = False
     happened: Counter[str] = field(default_factory=Counter)
 
     def run(self) -> OpenStudy:
@@ -63,10 +70,12 @@ class Chaos:
         self._workers = [self._start() for _ in range(WORKERS)]
         self._all = list(self._workers)
         self._stopped: dict[int, float] = {}
+        self._next_step = self._next_event = time.monotonic()
         end = time.monotonic() + self.seconds
         while time.monotonic() < end:
             time.sleep(self._random.uniform(0.05, 0.5))
             self._wake(now=False)
+            self._set_clock()
             self._disturb()
             self._replace()
         self._wake(now=True)
@@ -92,17 +101,29 @@ class Chaos:
 
     def _start(self) -> Process:
         zones = {"TZ": self._random.choice(ZONES), "PGTZ": self._random.choice(ZONES)}
-        return self.commands.start("worker", "--grace", self._random.choice([0, 0.5, 2]), env=zones)
+        grace, server = self._random.choice([0, 0.5, 2]), self._random.choice([None, self.clocked])
+        return self.commands.start("worker", "--grace", grace, env=zones, server=server)
+
+    def _set_clock(self) -> None:
+        if self.clock is not None and time.monotonic() >= self._next_step:
+            self.happened["clock set"] += 1
+            self.clock.set(self._random.choice(["-1h", "+1h", "+0"]))
+            self._next_step = time.monotonic() + 10
 
     def _disturb(self) -> None:
+        if self.peaceful and time.monotonic() < self._next_event:
+            return
+        self._next_event = time.monotonic() + 15
         victim = self._random.choice(self._workers)
         if victim.poll() is not None or victim.pid in self._stopped:
             return
-        kinds = {"kill": 4, "stop": 4, "terminate": 2, "interrupt": 1}
+        kinds = {} if self.peaceful else {"kill": 4, "stop": 4, "terminate": 2, "interrupt": 1}
         if self.server is not None:
-            kinds |= {"restart": 1, "read only": 1}
+            kinds |= {"read only": 1} if self.peaceful else {"restart": 1, "read only": 1}
         if self.pooler is not None:
             kinds["pooler restart"] = 1
+        if not kinds:
+            return
         kind = self._random.choices(list(kinds), list(kinds.values()))[0]
         self.happened[kind] += 1
         if kind == "kill":

@@ -25,7 +25,6 @@ def fork_server(home: Path) -> Iterator[ForkServer]:
     environment = {name: os.environ[name] for name in kept if name in os.environ}
     environment |= {name: value for name, value in os.environ.items() if name.startswith("PG")}
     server = ForkServer({**environment, **QUIET_ENVIRONMENT, "HOME": str(home)})
-    server.environment = {**environment, **QUIET_ENVIRONMENT, "HOME": str(home)}
     yield server
     server.close()
 
@@ -43,13 +42,18 @@ class Commands:
         self._started: list[Process] = []
 
     def start(
-        self, *arguments: object, env: dict[str, str] | None = None, cwd: Path | None = None
+        self,
+        *arguments: object,
+        env: dict[str, str] | None = None,
+        cwd: Path | None = None,
+        server: ForkServer | None = None,
     ) -> Process:
-        environment = {**self._server.environment, **(env or {})}
+        server = server or self._server
+        environment = {**server.environment, **(env or {})}
         if self.storage is not None:
             environment.setdefault("GLOSS_TUNE_STORAGE", self.storage)
         output = self._outputs / f"{next(self._numbers)}"
-        process = self._server.start([str(a) for a in arguments], cwd or self.folder, environment, output)
+        process = server.start([str(a) for a in arguments], cwd or self.folder, environment, output)
         self._started.append(process)
         return process
 

@@ -88,13 +88,14 @@ class ForkServer:
     """Starts and reaps the processes of one test session."""
 
     def __init__(self, environment: dict[str, str]) -> None:
+        self.environment = environment
         self._server = subprocess.Popen(
             [sys.executable, "-c", "from tests.acceptance.processes import serve; serve()"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             cwd=REPOSITORY,
-            env={**environment, "PYTHONPATH": str(REPOSITORY)},
+            env={"PYTHONPATH": str(REPOSITORY), **environment},
             start_new_session=True,
         )
         self.ask({"poll": 0})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 from pathlib import Path
@@ -13,48 +12,14 @@ from gloss_tune.study.status import status as read_status
 from gloss_tune.study.status import trials as read_trials
 from gloss_tune.study.study import OpenStudy, open_study
 from tests.acceptance.conftest import until
-from tests.conftest import REPOSITORY, CommandLine
+from tests.acceptance.faked_clock import Clock, clock
+from tests.conftest import CommandLine
 from tests.integration.studies import trial_of
 
+__all__ = ["clock"]
 pytestmark = pytest.mark.timeout(120)
 
 LEASE = 2
-# Python sleeps by clock_nanosleep with an absolute time of the monotonic clock, which libfaketime refuses
-SLEEP = "import select, time\ntime.sleep = lambda seconds: select.select([], [], [], max(0.0, seconds)) and None\n"
-
-
-class Clock:
-    """What processes started with ``environment`` take for the time of day; their monotonic clock is the machine's."""
-
-    def __init__(self, folder: Path, library: Path) -> None:
-        self._file = folder / "clock"
-        self.set("+0")
-        (folder / "sitecustomize.py").write_text(SLEEP)
-        self.environment = {
-            "LD_PRELOAD": str(library),
-            "FAKETIME_TIMESTAMP_FILE": str(self._file),
-            "FAKETIME_NO_CACHE": "1",
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-            "DONT_FAKE_MONOTONIC": "1",  # its name in older releases
-            "PYTHONPATH": f"{folder}{os.pathsep}{REPOSITORY}",
-        }
-
-    def set(self, ahead: str) -> None:
-        """By how much it is wrong from now on, such as ``-1h``."""
-        part = self._file.with_suffix(".part")
-        part.write_text(ahead)
-        part.replace(self._file)
-
-
-@pytest.fixture
-def clock(tmp_path: Path) -> Clock:
-    folders = ("/usr/lib", "/usr/lib64", "/usr/local/lib", "/opt/homebrew/lib")
-    found = [path for folder in folders for path in Path(folder).glob("**/faketime/libfaketimeMT.so.1")]
-    if not found:
-        pytest.skip("libfaketime is not installed (Debian: apt-get install faketime)")
-    folder = tmp_path / "faked"
-    folder.mkdir()
-    return Clock(folder, found[0])
 
 
 def create(command_line: CommandLine, url: str, trials: int, seconds: float) -> OpenStudy:
