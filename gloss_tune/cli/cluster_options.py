@@ -8,14 +8,14 @@ import typer
 
 from gloss_tune.clusters.engines import Engine
 
-_COMMON, _SLURM, _RAY = "On a cluster", "On Slurm", "On Ray"
+_COMMON, _SLURM, _RAY, _KUBERNETES = "On a cluster", "On Slurm", "On Ray", "On Kubernetes"
 
 On = Annotated[
     Engine | None,
     typer.Option(
         "--on",
         help="Have this cluster start the workers, instead of this machine: an array of Slurm jobs, or a job of Ray "
-        "with a task for each worker, is submitted.",
+        "with a task for each worker, is submitted; a Kubernetes Job is printed, for kubectl apply -f -.",
         rich_help_panel=_COMMON,
     ),
 ]
@@ -52,15 +52,18 @@ DryRun = Annotated[
     bool,
     typer.Option(
         "--dry-run",
-        help="Print what would be submitted, and submit nothing. The text runs by hand: the file with the storage's "
-        "URL that it names is made.",
+        help="Print what would be submitted, and submit nothing. The text runs by hand; on Slurm and Ray, the file "
+        "with the storage's URL that it names is made.",
         rich_help_panel=_COMMON,
     ),
 ]
 Stop = Annotated[
     bool,
     typer.Option(
-        "--stop", help="Cancel what was submitted for the study, by whatever call.", rich_help_panel=_COMMON
+        "--stop",
+        help="Cancel what was submitted for the study, by whatever call. On Kubernetes kubectl does so: the command is "
+        "named.",
+        rich_help_panel=_COMMON,
     ),
 ]
 Time = Annotated[
@@ -106,5 +109,51 @@ RayArg = Annotated[
         metavar="OPTION",
         help="One more option of 'ray job submit', as in --ray-arg=--entrypoint-num-cpus=1; may be repeated. It wins.",
         rich_help_panel=_RAY,
+    ),
+]
+Image = Annotated[
+    str | None,
+    typer.Option(
+        "--image",
+        metavar="NAME",
+        help="Image with gloss-tune and tini, as the Dockerfile makes one; by default gloss-tune:VERSION.",
+        rich_help_panel=_KUBERNETES,
+    ),
+]
+Namespace = Annotated[
+    str | None,
+    typer.Option(
+        "--namespace",
+        metavar="NAME",
+        help="Namespace of the Job; by default kubectl's own.",
+        rich_help_panel=_KUBERNETES,
+    ),
+]
+ClaimName = Annotated[
+    str | None,
+    typer.Option(
+        "--claim",
+        metavar="NAME",
+        help="ReadWriteMany claim with artifacts and data; by default gloss-tune.",
+        rich_help_panel=_KUBERNETES,
+    ),
+]
+Secret = Annotated[
+    str | None,
+    typer.Option(
+        "--secret",
+        metavar="NAME",
+        help="Secret whose key 'url' is the storage's URL; by default gloss-tune.",
+        rich_help_panel=_KUBERNETES,
+    ),
+]
+Mount = Annotated[
+    str | None,
+    typer.Option(
+        "--mount",
+        metavar="DIR",
+        help="Where pods see the claim, /data by default. There lie --artifacts, by default its folder artifacts, and "
+        "data and an encoder of your own.",
+        rich_help_panel=_KUBERNETES,
     ),
 ]

@@ -7,14 +7,19 @@ import typer
 from gloss_tune.cli.cluster_options import (
     Account,
     Address,
+    ClaimName,
     Cpus,
     DryRun,
     Gpus,
+    Image,
     Memory,
+    Mount,
+    Namespace,
     On,
     Partition,
     RayArg,
     SbatchArg,
+    Secret,
     Stop,
     Time,
 )
@@ -61,6 +66,11 @@ def launch(
     sbatch_arg: SbatchArg = None,
     address: Address = None,
     ray_arg: RayArg = None,
+    image: Image = None,
+    namespace: Namespace = None,
+    claim: ClaimName = None,
+    secret: Secret = None,
+    mount: Mount = None,
 ) -> None:
     """Start workers on this machine's devices and look after them until the study is done, or on a cluster by --on.
 
@@ -72,8 +82,11 @@ def launch(
     Example: gloss-tune launch --on slurm --workers 8 --time 4h --storage @URLFILE
 
     Example: gloss-tune launch --on ray --workers 8 --address http://head:8265 --storage @URLFILE
+
+    Example: gloss-tune launch --on kubernetes --workers 8 --image IMAGE --storage @URLFILE | kubectl apply -f -
     """
-    from gloss_tune.clusters.launch import launch_on, stop_on
+    from gloss_tune.clusters.kubernetes_manifest import KubernetesOptions
+    from gloss_tune.clusters.launch import Options, launch_on, stop_on
     from gloss_tune.clusters.order import Wish
     from gloss_tune.clusters.ray_jobs import RayOptions
     from gloss_tune.clusters.slurm_script import SlurmOptions
@@ -82,18 +95,29 @@ def launch(
     from gloss_tune.study.study import open_study
     from gloss_tune.workers.options import worker_options
 
+    pods = {
+        "--image": image,
+        "--namespace": namespace,
+        "--claim": claim,
+        "--secret": secret,
+        "--mount": mount,
+    }
     asked = {
-        "--gpus-per-worker": gpus is not None, "--cpus-per-worker": cpus, "--memory": memory, "--dry-run": dry_run,
+        "--gpus-per-worker": gpus, "--cpus-per-worker": cpus, "--memory": memory, "--dry-run": dry_run,
         "--stop": stop, "--time": time, "--partition": partition, "--account": account, "--sbatch-arg": sbatch_arg,
-        "--address": address, "--ray-arg": ray_arg,
+        "--address": address, "--ray-arg": ray_arg, **pods,
     }  # fmt: skip
     check_options(on, asked, {"--until": until, "--workers-per-device": per_device, "--force": force})
     if on is not None:
-        options = (
-            RayOptions(address, ray_arg or ())
-            if on is Engine.ray
-            else SlurmOptions(time, partition, account, sbatch_arg or ())
-        )
+        options: Options
+        match on:
+            case Engine.slurm:
+                options = SlurmOptions(time, partition, account, sbatch_arg or ())
+            case Engine.ray:
+                options = RayOptions(address, ray_arg or ())
+            case Engine.kubernetes:
+                chosen = {name.removeprefix("--"): value for name, value in pods.items() if value is not None}
+                options = KubernetesOptions(**chosen)
         if stop:
             emit(stop_on(storage, study, options))
             return
@@ -111,7 +135,8 @@ def launch(
             timeout,
             track or (),
         )
-        emit(launch_on(storage, study, wish, options, dry_run=dry_run))
+        if text := launch_on(storage, study, wish, options, dry_run=dry_run):
+            emit(text)
         return
     with stop_on_signal(last=True) as signals:
         opened = open_study(storage, study)

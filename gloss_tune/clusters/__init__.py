@@ -1,1 +1,1 @@
-"""Workers on a cluster whose own engine supplies the processes: Slurm, Ray. The database stays the queue."""
+"""Workers on a cluster whose engine supplies the processes: Slurm, Ray, Kubernetes. The database stays the queue."""

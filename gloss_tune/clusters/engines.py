@@ -14,6 +14,7 @@ class Engine(str, Enum):
 
     slurm = "slurm"
     ray = "ray"
+    kubernetes = "kubernetes"
 
 
 #: What one engine alone heeds; the other options of engines are for all.
@@ -24,6 +25,11 @@ OWN = {
     "--sbatch-arg": Engine.slurm,
     "--address": Engine.ray,
     "--ray-arg": Engine.ray,
+    "--image": Engine.kubernetes,
+    "--namespace": Engine.kubernetes,
+    "--claim": Engine.kubernetes,
+    "--secret": Engine.kubernetes,
+    "--mount": Engine.kubernetes,
 }
 
 
@@ -32,7 +38,7 @@ def check_options(engine: Engine | None, given: Mapping[str, Any], local: Mappin
 
     Args:
         engine: None for workers on this machine.
-        given: options of engines, by name; None and empty ones were not given.
+        given: options of engines, by name; None, False and empty lists were not given.
         local: options of this machine alone, likewise.
 
     Raises:
@@ -40,13 +46,19 @@ def check_options(engine: Engine | None, given: Mapping[str, Any], local: Mappin
     """
     for name, value in given.items():
         heeding = [OWN[name]] if name in OWN else list(Engine)
-        if value and engine is None:
+        if not _is_given(value):
+            continue
+        if engine is None:
             engines = "|".join(each.value for each in heeding)
             raise InputError(f"{name} is for launch --on {engines}; leave it out here")
-        if value and engine is not None and engine not in heeding:
+        if engine not in heeding:
             raise InputError(
                 f"{name} is for launch --on {heeding[0].value}; leave it out with --on {engine.value}"
             )
     for name, value in local.items():
-        if value and engine is not None:
+        if _is_given(value) and engine is not None:
             raise InputError(f"{name} is for workers on this machine; leave it out with --on {engine.value}")
+
+
+def _is_given(value: object) -> bool:
+    return value is not None and value is not False and value != []

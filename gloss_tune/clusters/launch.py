@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gloss_tune.clusters import ray_jobs, slurm
+from gloss_tune.clusters import kubernetes, ray_jobs, slurm
+from gloss_tune.clusters.kubernetes_manifest import KubernetesOptions
 from gloss_tune.clusters.order import Wish, place_order
 from gloss_tune.clusters.ray_jobs import RayOptions
 from gloss_tune.clusters.slurm_script import SlurmOptions
+from gloss_tune.errors import InputError
 from gloss_tune.logging import logger
 from gloss_tune.queue.steering import Steering, how_to_resume, read_steering
 from gloss_tune.study.status import trial_counts
 from gloss_tune.study.study import OpenStudy, open_study
 
-Options = SlurmOptions | RayOptions
+Options = SlurmOptions | RayOptions | KubernetesOptions
 
 
 def launch_on(storage: str, study: str | None, wish: Wish, options: Options, *, dry_run: bool = False) -> str:
@@ -27,14 +29,17 @@ def launch_on(storage: str, study: str | None, wish: Wish, options: Options, *, 
         dry_run: give what would be submitted instead.
 
     Returns:
-        What belongs on stdout: the job's id, or the text; empty if nothing is left to run.
+        What belongs on stdout: the job's id, or the text; empty if nothing is left to run. To Kubernetes nothing is
+        submitted: the text is for ``kubectl apply -f -``.
 
     Raises:
         InputError: something is not fit for many machines; nothing was submitted.
         GlossTuneError: the engine refuses.
     """
     opened = open_study(storage, study)
-    order = place_order(opened, storage, wish, options.engine, str(Path("gloss-tune-artifacts").absolute()))
+    here = str(Path("gloss-tune-artifacts").absolute())
+    folder = kubernetes.default_artifacts(options) if isinstance(options, KubernetesOptions) else here
+    order = place_order(opened, storage, wish, options.engine, folder)
     if not dry_run and _nothing_to_run(opened):
         return ""
     match options:
@@ -44,6 +49,8 @@ def launch_on(storage: str, study: str | None, wish: Wish, options: Options, *, 
         case SlurmOptions():
             text = slurm.prepare(order, options, storage)
             return text if dry_run else slurm.submit(order, text)
+        case KubernetesOptions():
+            return kubernetes.prepare(order, options, opened)
 
 
 def stop_on(storage: str, study: str | None, options: Options) -> str:
@@ -55,7 +62,7 @@ def stop_on(storage: str, study: str | None, options: Options) -> str:
         options: the engine's own; they say which it is.
 
     Raises:
-        InputError: the engine's commands are not here.
+        InputError: the engine's commands are not here, or kubectl's are the ones that do it.
         GlossTuneError: the engine does not answer.
     """
     opened = open_study(storage, study, read_only=True)
@@ -64,6 +71,10 @@ def stop_on(storage: str, study: str | None, options: Options) -> str:
             jobs = ray_jobs.stop(opened.files, options)
         case SlurmOptions():
             jobs = slurm.cancel(opened.files)
+        case KubernetesOptions():
+            raise InputError(
+                f"What kubectl has submitted is ended by kubectl; run: {kubernetes.how_to_stop(opened.files, options)}"
+            )
     logger.info("Cancelled: %s." if jobs else "No job of study %s is there.", ", ".join(jobs) or opened.name)
     return "\n".join(jobs)
 

@@ -10,12 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gloss_tune.errors import InputError
+from gloss_tune.finetune.cards import is_device_name
 from gloss_tune.logging import logger
 from gloss_tune.storage.url import parse_storage_url
 from gloss_tune.study.results import epoch_seconds
 from gloss_tune.study.study import OpenStudy
+from gloss_tune.workers.tracking import named_trackers
 
 _UNITS = {"K": 1 / 1024, "M": 1, "G": 1024, "T": 1024 * 1024}
+_MOST_MEMORY = 1024**3  # MiB: a pebibyte
+_LONGEST_GRACE = 86_400
 _HERE_ONLY = {"localhost", "127.0.0.1", "::1"}
 
 
@@ -66,7 +70,9 @@ class WorkerOrder:
         grace: seconds from a SIGTERM to the worker's end.
         artifacts: folder that all nodes reach.
         epoch_seconds: how long an epoch takes; None where nobody knows.
-        arguments: of ``gloss-tune worker`` beyond storage, study and artifacts.
+        arguments: of ``gloss-tune worker`` beyond storage, study, artifacts and threads.
+        threads: of each; None for its CPUs.
+        data_dir: folder of data sets, among the arguments too.
     """
 
     study: str
@@ -79,15 +85,20 @@ class WorkerOrder:
     artifacts: str
     epoch_seconds: float | None
     arguments: tuple[str, ...]
+    threads: int | None = None
+    data_dir: str | None = None
 
-    def command(self, storage: str) -> list[str]:
+    def command(self, storage: str, *, engine_tells_cpus: bool = False) -> list[str]:
         """The arguments of ``gloss-tune`` for one worker.
 
         Args:
             storage: where it finds the URL, as ``@FILE``.
+            engine_tells_cpus: whether the engine itself tells a worker how many threads its CPUs are worth.
         """
-        told = ["--storage", storage, "--study", self.study, "--artifacts", self.artifacts]
-        return ["worker", *told, *self.arguments]
+        told = ["--storage", storage, "--study", self.study, "--artifacts", self.artifacts, *self.arguments]
+        if self.threads is not None or not engine_tells_cpus:
+            told += ["--threads", str(self.threads or self.cpus)]
+        return ["worker", *told]
 
 
 def place_order(
@@ -103,30 +114,35 @@ def place_order(
         default_artifacts: the folder where none is named.
 
     Raises:
-        InputError: a storage that other machines cannot share, a relative folder, a size that is none.
+        InputError: a storage that other machines cannot share, a relative folder, a size that is none, a device or a
+            tracker that no worker would take.
     """
     if wish.workers is None:
         raise InputError(f"How many workers on {engine}? Say --workers N")
+    if not 0 <= wish.grace <= _LONGEST_GRACE:  # so that what is no number is none
+        raise InputError(
+            f"--grace is seconds, a day ({_LONGEST_GRACE}) at most, on {engine}; got {wish.grace:g}"
+        )
+    if not is_device_name(wish.device):
+        raise InputError(
+            f"--device is one for each worker on {engine}: auto, cpu, cuda:N, GPU-… or MIG-…; got {wish.device!r}"
+        )
     _check_shared(opened, storage, engine)
     gpus = wish.gpus
     if gpus is None:
         gpus = 0 if opened.spec.rehearse or wish.device == "cpu" else 1
-    arguments = [
-        "--leave-when-empty",
-        "--grace",
-        f"{wish.grace:g}",
-        "--threads",
-        str(wish.threads or wish.cpus),
-    ]
+    arguments = ["--leave-when-empty", "--grace", f"{wish.grace:g}"]
     if wish.device != "auto":
         arguments += ["--device", wish.device]
+    data_dir = None
     if wish.data_dir is not None:
-        arguments += ["--data-dir", str(wish.data_dir.expanduser().absolute())]
+        data_dir = _one_line("--data-dir", str(wish.data_dir.expanduser().absolute()))
+        arguments += ["--data-dir", data_dir]
     if wish.max_trials is not None:
         arguments += ["--max-trials", str(wish.max_trials)]
     if wish.timeout is not None:
         arguments += ["--timeout", f"{wish.timeout:g}"]
-    for name in wish.track:
+    for name in named_trackers(wish.track):
         arguments += ["--track", name]
     return WorkerOrder(
         study=opened.name,
@@ -139,6 +155,8 @@ def place_order(
         artifacts=_checked_artifacts(wish.artifacts, default_artifacts, engine),
         epoch_seconds=epoch_seconds(opened),
         arguments=tuple(arguments),
+        threads=wish.threads,
+        data_dir=data_dir,
     )
 
 
@@ -149,10 +167,10 @@ def parse_memory(text: str) -> int:
         InputError: for anything else, and below 1 MiB.
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
-    found = 0 if match is None else math.ceil(float(match[1]) * _UNITS[match[2].upper() or "M"])
-    if found < 1:
+    found = 0 if match is None else float(match[1]) * _UNITS[match[2].upper() or "M"]
+    if not 0 < found <= _MOST_MEMORY:
         raise InputError(f"--memory is a size as in 16G or 800M; got {text!r}")
-    return found
+    return math.ceil(found)
 
 
 def _check_shared(opened: OpenStudy, storage: str, engine: str) -> None:
@@ -177,6 +195,11 @@ def _checked_artifacts(chosen: Path | None, default: str, engine: str) -> str:
         raise InputError(
             f"--artifacts is an absolute path where workers run on {engine}, the same on every node; got {text!r}"
         )
-    if any(character in text for character in "\n\r\0"):
-        raise InputError(f"--artifacts is a path of one line; got {text!r}")
-    return os.path.normpath(text)
+    return os.path.normpath(_one_line("--artifacts", text))
+
+
+def _one_line(option: str, path: str) -> str:
+    """The path, if a text can hold it."""
+    if not path.isprintable():  # line breaks of all kinds, and bytes that are no UTF-8
+        raise InputError(f"{option} is a path of one line of printable text; got {path!r}")
+    return path

@@ -16,6 +16,7 @@ from gloss_tune.errors import DeviceSilentError, InputError
 
 # as ``nvidia-smi -L`` shows them, whole cards and slices of one; in the older form of a slice, its numbers as well
 _UUID = re.compile(r"(GPU|MIG)-[0-9A-Za-z-]+(/\d+/\d+)?")
+_KIND = re.compile(r"[a-z]+(:\d+)?")
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 # torch from a cold network disk, and a driver that wakes up
 _PATIENCE_SECONDS = 180.0
@@ -25,6 +26,11 @@ _FREE = "import sys, torch; print(*(torch.cuda.mem_get_info(name)[0] for name in
 def is_uuid(device: str) -> bool:
     """Whether a name is a card's or a slice's own: ``GPU-…`` or ``MIG-…``."""
     return _UUID.fullmatch(device) is not None
+
+
+def is_device_name(device: str) -> bool:
+    """Whether a name may be one device: ``auto``, ``cpu``, ``cuda:N``, a card's own …; no device is asked."""
+    return is_uuid(device) or _KIND.fullmatch(device) is not None
 
 
 def see_only(uuid: str) -> str:

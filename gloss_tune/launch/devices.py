@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
 from gloss_tune.errors import DeviceSilentError, GlossTuneError, InputError
-from gloss_tune.finetune.cards import ask_torch, is_uuid
+from gloss_tune.finetune.cards import ask_torch, is_device_name
 from gloss_tune.logging import logger
-
-_NAME = re.compile(r"[a-z]+(:\d+)?")
 
 
 def spread(
@@ -38,7 +35,7 @@ def spread(
         named = [f"cuda:{index}" for index in range((count or cuda_devices)())] or ["cpu"]
     else:
         named = [name.strip() for name in device.split(",")]
-        if "auto" in named or not all(_NAME.fullmatch(name) or is_uuid(name) for name in named):
+        if "auto" in named or not all(map(is_device_name, named)):
             raise InputError(
                 "--device takes auto, cpu, or one or more of cuda:N, GPU-… and MIG-… with commas between; "
                 f"got {device!r}"

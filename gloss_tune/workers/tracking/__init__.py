@@ -60,14 +60,14 @@ class Tracker(Protocol):
         """Let go of the run, which is finished, or will be resumed by this or another worker."""
 
 
-def check_trackers(names: Sequence[str]) -> tuple[str, ...]:
-    """The trackers that were asked for, each once.
+def named_trackers(names: Sequence[str]) -> tuple[str, ...]:
+    """The trackers that were asked for, each once; whether their packages are installed is not asked.
 
     Args:
         names: each may hold several with commas between.
 
     Raises:
-        InputError: one is unknown, or its package is not installed.
+        InputError: one is unknown.
     """
     found = tuple(dict.fromkeys(part.strip() for name in names for part in name.split(",") if part.strip()))
     for name in found:
@@ -75,6 +75,17 @@ def check_trackers(names: Sequence[str]) -> tuple[str, ...]:
             raise InputError(
                 f"--track must be one of {', '.join(TRACKERS)}, got {name!r}; choose one of these"
             )
+    return found
+
+
+def check_trackers(names: Sequence[str]) -> tuple[str, ...]:
+    """:func:`named_trackers`, which this process can use.
+
+    Raises:
+        InputError: one is unknown, or its package is not installed.
+    """
+    found = named_trackers(names)
+    for name in found:
         if find_spec(TRACKERS[name]) is None:
             raise InputError(
                 f"--track {name} needs the package {TRACKERS[name]}, which is not installed; run: "

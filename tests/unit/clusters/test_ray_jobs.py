@@ -38,7 +38,7 @@ def test_a_job_whose_driver_knows_what_each_worker_gets() -> None:
         "python", "-m", "gloss_tune.clusters.ray_driver",
         "--workers", "8", "--cpus", "4", "--gpus", "1", "--memory", "16384", "--grace", "5",
         "--", "worker", "--storage", "@/s/url", "--study", "mr", "--artifacts", "/shared/artifacts",
-        "--leave-when-empty", "--grace", "5",
+        "--leave-when-empty", "--grace", "5", "--threads", "4",
     ]  # fmt: skip
 
 

@@ -57,7 +57,7 @@ def test_the_step_is_the_worker_with_the_url_by_its_file() -> None:
     (line,) = [line for line in render(study="a-b").splitlines() if line.startswith("srun ")]
     assert shlex.split(line) == [
         "srun", "--ntasks=1", "--cpus-per-task=4", "python", "-m", "gloss_tune", "worker", "--storage", "@/s/url",
-        "--study", "a-b", "--artifacts", "/shared/artifacts", "--leave-when-empty", "--grace", "5",
+        "--study", "a-b", "--artifacts", "/shared/artifacts", "--leave-when-empty", "--grace", "5", "--threads", "4",
     ]  # fmt: skip
 
 
