@@ -11,7 +11,7 @@ from gloss_tune.catalog.listing import confirmation_in
 from gloss_tune.confirm.confirmation import confirmation_name
 from gloss_tune.errors import InputError
 from gloss_tune.logging import logger
-from gloss_tune.queue.heartbeats import live_workers
+from gloss_tune.queue.heartbeats import AT_WORK, live_workers
 from gloss_tune.queue.steering import STEERING
 from gloss_tune.storage import schema
 from gloss_tune.storage.shared_storage import SharedStorage
@@ -34,7 +34,7 @@ from gloss_tune.wording import count, size
 from gloss_tune.workers.artifacts.removal import left_files, remove_files, study_files
 
 #: Beginnings of attributes that are the original's alone: who works on it and how, its attachments and notes.
-_NOT_COPIED = ("gloss_tune:at_work:", STEERING, schema.ATTACHMENT, "dashboard:")
+_NOT_COPIED = (AT_WORK, STEERING, schema.ATTACHMENT, "dashboard:")
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def plan_deletion(url: str, name: str, artifacts: Path, *, force: bool = False) 
 
 
 def delete_study(url: str, name: str, artifacts: Path, *, force: bool = False) -> Deletion:
-    """Delete a study with its confirmation and all their files.
+    """Delete a study with its confirmation and all their files; of one that was moved, these stay.
 
     Raises:
         InputError: as :func:`plan_deletion`.
@@ -111,14 +111,16 @@ def delete_study(url: str, name: str, artifacts: Path, *, force: bool = False) -
 
 
 def _deletable(url: str, name: str, force: bool) -> list[OpenStudy]:
-    study = open_study(url, name)
+    study = open_study(url, name, moved_too=True)
     _refuse_at_work(study, "deleted", force)
-    return _parts(study)
+    return parts_of(study)
 
 
 def _planned(parts: list[OpenStudy], artifacts: Path) -> Deletion:
     found: list[Path] = []
     for part in parts:
+        if part.moved is not None:  # its files are those of the study that goes on elsewhere
+            continue
         with part.storage.reading() as session:
             attached = attached_files(session, part.study_id)
         found += study_files(artifacts, part.files, part.name, attached)
@@ -128,14 +130,14 @@ def _planned(parts: list[OpenStudy], artifacts: Path) -> Deletion:
     )
 
 
-def _parts(study: OpenStudy) -> list[OpenStudy]:
+def parts_of(study: OpenStudy) -> list[OpenStudy]:
     """A study, and its confirmation if it has one."""
     confirmation = confirmation_in(all_studies(study.storage), study)
     return [study] if confirmation is None else [study, confirmation]
 
 
 def _refuse_at_work(study: OpenStudy, what: str, force: bool) -> None:
-    parts = _parts(study)
+    parts = parts_of(study)
     workers = [
         worker
         for part in parts
@@ -167,7 +169,7 @@ def _change(storage: SharedStorage, name: str, write: Callable[[Any], None]) -> 
 
 
 def _copy(original: OpenStudy, name: str) -> Callable[[Any], None]:
-    parts = _parts(original)
+    parts = parts_of(original)
     identifier = new_identifier()
 
     def write(session: Any) -> None:
@@ -184,7 +186,7 @@ def _copy(original: OpenStudy, name: str) -> Callable[[Any], None]:
 
 
 def _rename(study: OpenStudy, name: str) -> Callable[[Any], None]:
-    parts = _parts(study)
+    parts = parts_of(study)
 
     def write(session: Any) -> None:
         rename_rows(session, study.study_id, name, {FILES: study.files})

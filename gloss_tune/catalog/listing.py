@@ -24,7 +24,8 @@ def list_studies(url: str, artifacts: Path | None = None) -> list[dict[str, Any]
     Returns:
         Plain values, fit for JSON: ``name``, ``state`` (waiting, running, finished), ``trials`` (as in ``status``),
         ``best`` (its value, None without one), ``metric``, ``dataset``, ``loss``, ``model``, ``rehearsal``, ``created``
-        (ISO 8601 in UTC; None if nothing tells), ``confirmation`` (its name or None), ``bytes`` on disk.
+        (ISO 8601 in UTC; None if nothing tells), ``confirmation`` (its name or None), ``moved`` (where to, of
+        what a move left behind), ``bytes`` on disk.
     """
     storage = open_storage(url, read_only=True)
     studies = all_studies(storage)
@@ -64,6 +65,7 @@ def _row(study: OpenStudy, confirmation: OpenStudy | None, artifacts: Path | Non
         "rehearsal": study.spec.rehearse,
         "created": _created(study),
         "confirmation": None if confirmation is None else confirmation.name,
+        "moved": None if study.moved is None else study.moved["to"],
         "bytes": 0 if artifacts is None else sum(bytes_of(artifacts, one.files) for one in own),
     }
 

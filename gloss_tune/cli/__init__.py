@@ -35,6 +35,7 @@ from gloss_tune.cli.retrain import retrain
 from gloss_tune.cli.run import run
 from gloss_tune.cli.status import status
 from gloss_tune.cli.stop import stop
+from gloss_tune.cli.storage import storage
 from gloss_tune.cli.studies import studies
 from gloss_tune.cli.trials import trials
 from gloss_tune.cli.worker import worker
@@ -63,6 +64,7 @@ for panel, commands in _COMMANDS.items():
     for command in commands:
         app.command(rich_help_panel=panel)(command)
 app.add_typer(studies, name="studies", rich_help_panel=_STUDY)
+app.add_typer(storage, name="storage", rich_help_panel=_MACHINE)
 app.add_typer(datasets, name="datasets", rich_help_panel=_MACHINE)
 
 

@@ -67,7 +67,9 @@ def list_studies(
         old = age(row["created"])
         return [
             row["name"] + (" (rehearsal)" if row["rehearsal"] else ""),
-            row["state"] + (", confirmed" if row["confirmation"] else ""),
+            row["state"]
+            + (", confirmed" if row["confirmation"] else "")
+            + (", moved" if row["moved"] else ""),
             f"{finished_of(row['trials'])} of {row['trials']['budget']}",
             row["best"],
             row["dataset"],

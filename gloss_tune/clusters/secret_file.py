@@ -9,13 +9,14 @@ from pathlib import Path
 from gloss_tune.atomic import whole_file
 from gloss_tune.errors import InputError
 from gloss_tune.logging import logger
+from gloss_tune.workers.artifacts.removal import LAUNCHES
 
 _OWNER_ALONE = 0o600
 
 
 def launch_folder(artifacts: str, files: str) -> Path:
     """Where the launches of a study keep what they submit, beside its artifacts: all nodes see it."""
-    return Path(artifacts) / "launch" / files
+    return Path(artifacts) / LAUNCHES / files
 
 
 def url_place(storage: str, folder: Path) -> Path:

@@ -31,8 +31,8 @@ _BEATS_PER_LEASE = 4
 _LONGEST_PAUSE = 5.0
 _MISSED_BEATS = 2
 _Attribute = schema.StudySystemAttribute
-# not that of the first release, whose workers stop at an entry that has a field more
-_PREFIX = "gloss_tune:at_work:"
+#: How the names of their attributes begin; not as in the first release, whose workers stop at a field more.
+AT_WORK = "gloss_tune:at_work:"
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def register_worker(storage: SharedStorage, study_id: int, entry: WorkerEntry) -
 
 def update_worker(session: Session, study_id: int, entry: WorkerEntry) -> None:
     """:func:`register_worker` as part of a larger transaction."""
-    row = {"study_id": study_id, "key": _PREFIX + entry.id}
+    row = {"study_id": study_id, "key": AT_WORK + entry.id}
     known = json.dumps(asdict(entry))
     if session.get_bind().dialect.name != "sqlite":
         head = f'{known.removesuffix("}")}, "seen": "'
@@ -120,7 +120,7 @@ def unregister_worker(storage: SharedStorage, study_id: int, worker_id: str) -> 
     with storage.transaction() as session:
         session.execute(
             sqlalchemy.delete(_Attribute).where(
-                _Attribute.study_id == study_id, _Attribute.key == _PREFIX + worker_id
+                _Attribute.study_id == study_id, _Attribute.key == AT_WORK + worker_id
             )
         )
 
@@ -129,8 +129,13 @@ def unregister_worker(storage: SharedStorage, study_id: int, worker_id: str) -> 
 def live_workers(storage: SharedStorage, study_id: int, lease: float) -> list[WorkerEntry]:
     """The workers heard of within one lease, by the database's clock, in the order of their ids."""
     with storage.reading() as session:
-        deadline = database_now(session) - timedelta(seconds=lease)
-        return [entry for entry, seen in read_workers(session, study_id) if seen >= deadline]
+        return present_workers(session, study_id, lease)
+
+
+def present_workers(session: Session, study_id: int, lease: float) -> list[WorkerEntry]:
+    """:func:`live_workers` as part of a larger transaction."""
+    deadline = database_now(session) - timedelta(seconds=lease)
+    return [entry for entry, seen in read_workers(session, study_id) if seen >= deadline]
 
 
 @retried
@@ -165,7 +170,7 @@ def prune_workers(storage: SharedStorage, study_id: int, gone: Collection[str], 
     with storage.transaction() as session:
         deadline = database_now(session) - timedelta(seconds=silent)
         keys = [
-            _PREFIX + entry.id
+            AT_WORK + entry.id
             for entry, seen in read_workers(session, study_id)
             if entry.id in gone or seen < deadline
         ]
@@ -178,7 +183,7 @@ def read_workers(session: Session, study_id: int) -> list[tuple[WorkerEntry, dat
     """All entries and when they were renewed, by the database's clock, in the order of their ids."""
     rows = session.scalars(
         sqlalchemy.select(_Attribute.value_json).where(
-            _Attribute.study_id == study_id, _Attribute.key.startswith(_PREFIX, autoescape=True)
+            _Attribute.study_id == study_id, _Attribute.key.startswith(AT_WORK, autoescape=True)
         )
     )
     found = []

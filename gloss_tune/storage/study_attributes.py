@@ -26,7 +26,7 @@ _ATTRIBUTE = sqlalchemy.select(_attributes.value_json).where(
 def study_attribute(storage: SharedStorage, study_id: int, key: str) -> Any:
     """An attribute as it is stored now; None if there is none."""
     with storage.reading() as session:
-        return _read(session, study_id, key)
+        return read_attribute(session, study_id, key)
 
 
 @retried
@@ -39,9 +39,10 @@ def write_once(storage: SharedStorage, study_id: int, key: str, value: Any) -> A
     with storage.transaction() as session:
         row = {"study_id": study_id, "key": key, "value_json": json.dumps(value)}
         insert_new(session, schema.StudyUserAttribute, ("study_id", "key"), [row])
-        return _read(session, study_id, key)
+        return read_attribute(session, study_id, key)
 
 
-def _read(session: Session, study_id: int, key: str) -> Any:
+def read_attribute(session: Session, study_id: int, key: str) -> Any:
+    """:func:`study_attribute` as part of a larger transaction."""
     stored: str | None = session.connection().execute(_ATTRIBUTE, {"study": study_id, "key": key}).scalar()
     return None if stored is None else json.loads(stored)

@@ -80,6 +80,23 @@ def shown_url(url: URL) -> str:
     return redact(url.render_as_string(hide_password=True))
 
 
+def shown_everywhere(text: str) -> str:
+    """What a user gives as a storage, for those who read of it in another folder; without its password."""
+    url = parse_storage_url(text)
+    return shown_url(url.set(database=str(_file(url))) if url.get_backend_name() == "sqlite" else url)
+
+
+def is_same_url(one: str, other: str) -> bool:
+    """Whether two storages are one; of Postgres servers, those alone whose URLs are the same."""
+    first, second = parse_storage_url(one), parse_storage_url(other)
+    backends = {first.get_backend_name(), second.get_backend_name()}
+    return first == second or (backends == {"sqlite"} and _file(first) == _file(second))
+
+
+def _file(url: URL) -> Path:
+    return Path(str(url.database)).resolve()
+
+
 def engine_url(url: URL) -> URL:
     """The URL for SQLAlchemy, whose releases do not agree on what a file's name may hold: as SQLite's own address."""
     if url.get_backend_name() != "sqlite":

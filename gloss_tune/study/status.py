@@ -45,6 +45,8 @@ def study_state(now: Mapping[str, int]) -> str:
 def why_none_begins(opened: OpenStudy) -> str | None:
     """Why no trial of a study is begun though some wait; None if nothing hinders."""
     steering = read_steering(opened.storage, opened.study_id)
+    if opened.moved is not None:
+        return f"the study was moved to {opened.moved['to']}"
     if steering is not None:
         return f"the study is {steering.value}; 'gloss-tune resume --study {opened.name}' undoes it"
     return stop_reason(opened)
@@ -87,7 +89,7 @@ def _status(opened: OpenStudy, history: Sequence[Brief]) -> dict[str, Any]:
         "rehearsal": opened.spec.rehearse,
         "state": study_state(trials),
         "stopped": stopped,
-        "steering": None if steering is None else steering.value,
+        "steering": None if steering is None or opened.moved else steering.value,
         "trials": trials,
         "foreign": foreign,
         "best": None if best is None else {"number": best.number, "value": best.value, "params": best.params},

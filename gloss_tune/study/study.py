@@ -32,6 +32,8 @@ _KEY = "gloss_tune:"
 SPEC, CONFIRMS = f"{_KEY}spec", f"{_KEY}confirms"
 #: The user attribute that lists what was added to a study's budget since it was made.
 EXTENSIONS = f"{_KEY}extensions"
+#: The user attribute of a study that was moved to another storage: ``to`` and ``at``.
+MOVED = f"{_KEY}moved"
 #: The user attributes that tell a study from others of its name, name its files, and say when it was made.
 IDENTIFIER, FILES, CREATED = f"{_KEY}id", f"{_KEY}files", f"{_KEY}created"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
@@ -54,6 +56,7 @@ class OpenStudy:
         extensions: what was added to its budget since it was made.
         created: when it was made, ISO 8601 in UTC; None in studies of the first release.
         confirms: of a confirmation, the study that it confirms and how (see :mod:`gloss_tune.confirm.confirmation`).
+        moved: of what a move left behind, the storage where the study is now (``to``), and since when (``at``).
     """
 
     name: str
@@ -67,6 +70,7 @@ class OpenStudy:
     confirms: Mapping[str, Any] | None = None
     extensions: Sequence[Mapping[str, Any]] = ()
     created: str | None = None
+    moved: Mapping[str, str] | None = None
 
     @property
     def first_budget(self) -> int:
@@ -137,21 +141,25 @@ def check_name(name: str) -> str:
     )
 
 
-def open_study(url: str, name: str | None = None, *, read_only: bool = False) -> OpenStudy:
+def open_study(
+    url: str, name: str | None = None, *, read_only: bool = False, moved_too: bool = False
+) -> OpenStudy:
     """Find a study.
 
     Args:
         url: its storage.
         name: its name; may be None where the storage holds one study, confirmations not counted.
         read_only: for commands that only look.
+        moved_too: what a move left behind will do as well; without this, it will for a look alone.
 
     Raises:
-        InputError: if there is no such study, or several and none was named.
+        InputError: if there is no such study, or several and none was named, or it was moved to another storage.
     """
     storage = open_storage(url, read_only=read_only)
     frozen = {s.study_name: s for s in storage.get_all_studies()}
     ours = sorted(n for n, s in frozen.items() if SPEC in s.user_attrs)
-    searches = [n for n in ours if CONFIRMS not in frozen[n].user_attrs] or ours
+    here = [n for n in ours if MOVED not in frozen[n].user_attrs] or ours
+    searches = [n for n in here if CONFIRMS not in frozen[n].user_attrs] or ours
     if name is None and len(searches) != 1:
         what = "holds no study of gloss-tune" if not ours else f"holds {len(ours)} studies: {', '.join(ours)}"
         hint = "make one by 'gloss-tune create'" if not ours else "name one by --study"
@@ -167,9 +175,17 @@ def open_study(url: str, name: str | None = None, *, read_only: bool = False) ->
         raise InputError(f"There is no study {chosen!r} on storage {storage.redacted_url}; {known}")
     if chosen not in ours:
         raise InputError(f"Study {chosen!r} on storage {storage.redacted_url} was not made by gloss-tune")
-    return _from_attributes(
+    opened = _from_attributes(
         chosen, storage.get_study_id_from_name(chosen), storage, frozen[chosen].user_attrs
     )
+    if opened.moved is not None and not moved_too:
+        where = (
+            f"was moved from storage {storage.redacted_url} to {opened.moved['to']} ({opened.moved['at']})"
+        )
+        if not read_only:
+            raise InputError(f"Study {chosen!r} {where}; name that one by --storage")
+        logger.warning("Study %s %s; this is how it was then.", chosen, where)
+    return opened
 
 
 def searches(url: str) -> list[str]:
@@ -245,6 +261,10 @@ def _checked_files(stored: object) -> str | None:
     return stored if isinstance(stored, str) and _NAME.fullmatch(stored) and ".." not in stored else None
 
 
+def _checked_move(stored: object) -> dict[str, str] | None:
+    return None if not isinstance(stored, dict) else {key: str(stored.get(key, "?")) for key in ("to", "at")}
+
+
 def _from_attributes(
     name: str, study_id: int, storage: SharedStorage, attributes: Mapping[str, Any]
 ) -> OpenStudy:
@@ -275,4 +295,5 @@ def _from_attributes(
         confirms=attributes.get(CONFIRMS),
         extensions=tuple(attributes.get(EXTENSIONS, ())),
         created=attributes.get(CREATED),
+        moved=_checked_move(attributes.get(MOVED)),
     )

@@ -59,6 +59,7 @@ def files_of(opened: OpenStudy, folder: Path) -> list[Path]:
         folder / "models" / opened.files / "trial-1" / "model.safetensors",
         folder / "tracking" / opened.files / "trial-0000" / "events",
         folder / "final" / f"{opened.files}-trial-1-seeds-3" / "gloss_tune.json",
+        folder / "launch" / opened.files / "url",  # with the storage's password
         folder / "hosts" / opened.name / socket.gethostname(),
     ]
     for path in made:
@@ -231,12 +232,12 @@ def test_what_optunas_own_deletion_leaves_is_found_and_removed(url: str, tmp_pat
     gone.storage.delete_study(gone.study_id)
     finding = check_leftovers(tmp_path, kept)
     assert finding.state == "warning"
-    assert "4 files and folders" in finding.found
+    assert "5 files and folders" in finding.found
     assert "studies prune" in (finding.advice or "")
     found, taken = prune_files(url, tmp_path, remove=False)
-    assert (len(found), taken) == (4, 400)
+    assert (len(found), taken) == (5, 500)
     assert all(path.exists() for path in left)
     prune_files(url, tmp_path, remove=True)
-    assert [path.exists() for path in left[:4]] == [False] * 4
+    assert [path.exists() for path in left[:5]] == [False] * 5
     assert all(path.exists() for path in mine)
     assert prune_files(url, tmp_path, remove=True) == ((), 0)

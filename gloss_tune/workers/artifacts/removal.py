@@ -10,7 +10,7 @@ from pathlib import Path
 from gloss_tune.workers.artifacts.trial_files import CHECKPOINTS, MODELS, bytes_in, remove
 
 #: Folders of the artifacts folder in which each study has an entry of its own: those that begin with its files' name.
-FINAL, TRACKING, HOSTS = "final", "tracking", "hosts"
+FINAL, TRACKING, HOSTS, LAUNCHES = "final", "tracking", "hosts", "launch"
 # a study's files are called NAME.IDENTIFIER (see OpenStudy), eight digits of it since the second release
 _FILES = re.compile(r"(?P<files>.+\.[0-9a-f]{8})(-trial-\d+-seeds-\d+)?")
 # Optuna calls an attachment by a random UUID
@@ -26,7 +26,7 @@ def study_files(artifacts: Path, files: str, name: str, attached: Collection[str
         name: the study's name.
         attached: names of the files that Optuna attached to it, as its database tells them.
     """
-    found = [artifacts / kind / files for kind in (CHECKPOINTS, MODELS, TRACKING)]
+    found = [artifacts / kind / files for kind in (CHECKPOINTS, MODELS, TRACKING, LAUNCHES)]
     found += [artifacts / FINAL / entry for entry in _entries(artifacts / FINAL) if _owner(entry) == files]
     # from a shared database: such a name must not lead out of the folder
     found += [artifacts / attachment for attachment in attached if _ATTACHED.fullmatch(attachment)]
@@ -42,7 +42,7 @@ def ownerless(artifacts: Path, known: Collection[str]) -> list[Path]:
     """
     return [
         artifacts / kind / entry
-        for kind in (CHECKPOINTS, MODELS, TRACKING, FINAL)
+        for kind in (CHECKPOINTS, MODELS, TRACKING, LAUNCHES, FINAL)
         for entry in _entries(artifacts / kind)
         if (owner := _owner(entry)) is not None and owner not in known
     ]

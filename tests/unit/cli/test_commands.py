@@ -40,6 +40,7 @@ def test_the_commands_of_the_contract_are_there() -> None:
         "predict", "dashboard", "demo", "datasets", "datasets list", "datasets show", "datasets fetch",
         "extend", "enqueue",
         "studies", "studies list", "studies copy", "studies rename", "studies delete", "studies prune",
+        "storage", "storage move",
     }  # fmt: skip
 
 
@@ -53,7 +54,9 @@ def test_a_command_says_what_it_does_and_its_options_what_they_mean(name: str) -
         assert len((getattr(parameter, "help", None) or "").split()) >= 3, parameter.opts
 
 
-@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in ("datasets", "studies", "demo")])
+@pytest.mark.parametrize(
+    "name", [name for name in COMMANDS if name not in ("datasets", "studies", "storage", "demo")]
+)
 def test_a_command_shows_an_example_of_itself(name: str) -> None:
     text = " ".join((COMMANDS[name].help or "").split())
     assert f"Example: gloss-tune {name}" in text
@@ -71,6 +74,7 @@ OPTIONS = {
     "enqueue": "--token --storage --study --format",
     "studies list": "--storage --artifacts --format",
     "studies delete": "--yes --force --storage --artifacts",
+    "storage move": "--study --delete-source --force",
     "reap": "--all --failed --storage --study --format",
     "doctor": "--storage --study --data-dir --artifacts --device --threads --format",
     "status": "--watch --storage --study --artifacts --format",
