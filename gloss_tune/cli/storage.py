@@ -27,7 +27,10 @@ def move(
     study: Annotated[
         str | None,
         typer.Option(
-            "--study", metavar="NAME", help="This study with its confirmation; by default all studies."
+            "--study",
+            envvar="GLOSS_TUNE_STUDY",
+            metavar="NAME",
+            help="This study with its confirmation; by default all studies.",
         ),
     ] = None,
     delete_source: Annotated[
