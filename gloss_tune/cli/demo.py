@@ -23,8 +23,9 @@ def demo(storage: Storage = "sqlite:///gloss-tune-demo.db") -> None:
     """
     from gloss_tune.launch.group import choose_workers
     from gloss_tune.logging import logger
+    from gloss_tune.pipeline.course import Pipeline
     from gloss_tune.pipeline.plan import Given
-    from gloss_tune.pipeline.run import Pipeline, run_pipeline
+    from gloss_tune.pipeline.run import run_pipeline
     from gloss_tune.signals import stop_on_signal
     from gloss_tune.spec.build import build_spec
     from gloss_tune.storage.connect import open_storage

@@ -15,7 +15,7 @@ from gloss_tune.cli.worker_options import Devices, Grace, LeaveWhenEmpty, PerDev
 from gloss_tune.wording import parse_duration
 
 if TYPE_CHECKING:
-    from gloss_tune.pipeline.run import Pipeline
+    from gloss_tune.pipeline.course import Pipeline
     from gloss_tune.signals import StopFlag
 
 
@@ -83,7 +83,7 @@ def run(
     with stop_on_signal(last=True) as stop:
         group = choose_workers(device, workers, per_device, rehearsal=spec.rehearse, threads=threads)
         if output is not None and (seconds is not None or _is_folder(output)):
-            from gloss_tune.pipeline.run import Pipeline
+            from gloss_tune.pipeline.course import Pipeline
 
             pipeline = Pipeline(storage, study, output, each_worker, group, started)
             emit(render(_to_model(options, seconds, pipeline, stop), format))
@@ -118,12 +118,14 @@ def _to_model(
 
     layers = options.layers()
     said = lay_together(*layers)
-    epochs = {**said.get("train", {}), **said.get("space", {})}.get("epochs")
+    named = {**said.get("train", {}), **said.get("space", {})}
+    epochs = named.get("epochs")
     given = Given(
         said.get("trials"),
         epochs if isinstance(epochs, int) else None,
         said.get("max_train_docs"),
         said.get("max_val_docs"),
+        class_weights="class_weights" in named,
     )
     outcome = run_pipeline(
         seconds, lambda layer=None: build_spec(*layers, layer or {}), given, pipeline, stop

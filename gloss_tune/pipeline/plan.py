@@ -57,12 +57,13 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Given:
-    """What the user has decided; None where that is left to the plan."""
+    """What the user has decided; None where that is left to the plan, False where to the run."""
 
     trials: int | None = None
     epochs: int | None = None
     max_train_docs: int | None = None
     max_val_docs: int | None = None
+    class_weights: bool = False
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from gloss_tune.cores import CoreShare
-from gloss_tune.data import check_folds
+from gloss_tune.data import TextDataset, check_folds
 from gloss_tune.doctor.smoke import measure
 from gloss_tune.finetune.device import pick_device
 from gloss_tune.pipeline.plan import Sizes, Speed
@@ -17,30 +17,41 @@ from gloss_tune.study.inputs import study_dataset
 NO_DATA = Sizes(1, 1, 0, 2)
 
 
+def whole_dataset(spec: StudySpec, data_dir: Path | None) -> TextDataset | None:
+    """All documents of a study's data set; None for a rehearsal, which needs none.
+
+    Raises:
+        InputError: the data set is wrong.
+    """
+    if spec.rehearse:
+        return None
+    whole = study_dataset(spec.model_copy(update={"max_train_docs": None}), data_dir)
+    if spec.folds > 1:
+        check_folds(whole, spec.folds)
+    return whole
+
+
 def measure_speed(
-    spec: StudySpec, device: str, threads: int | None, data_dir: Path | None
+    spec: StudySpec, whole: TextDataset | None, device: str, threads: int | None
 ) -> tuple[Speed, Sizes]:
     """Train a few steps and validate a few documents, with the worker's own code.
 
     Args:
         spec: the study.
+        whole: all its documents, see :func:`whole_dataset`.
         device: what the first worker computes on.
         threads: of a worker; None to share the cores.
-        data_dir: folder of ``NAME/{train,val,test}.csv``.
 
     Returns:
-        The speed, and the sizes of the whole data set. A rehearsal trains nothing and needs no data.
+        The speed, and the sizes of the whole data set. A rehearsal trains nothing.
 
     Raises:
-        InputError: data set or encoder is wrong.
+        InputError: the encoder is wrong.
     """
-    if spec.rehearse:
+    if whole is None:
         return Speed(1, 0.0, 0.0, fixed_seconds=spec.rehearse_seconds), NO_DATA
     import torch
 
-    whole = study_dataset(spec.model_copy(update={"max_train_docs": None}), data_dir)
-    if spec.folds > 1:
-        check_folds(whole, spec.folds)
     before = torch.get_num_threads()
     try:
         device = pick_device(device)

@@ -23,7 +23,7 @@ from gloss_tune.errors import DataError, SpecError
 from gloss_tune.finetune.config import TIMING_METRICS, FinetuneConfig
 from gloss_tune.finetune.session import Session
 from gloss_tune.pipeline.plan import Sizes
-from gloss_tune.pipeline.speed import measure_speed
+from gloss_tune.pipeline.speed import measure_speed, whole_dataset
 from gloss_tune.retrain.retrain import RetrainOptions, retrain
 from gloss_tune.seeding import derive_seed
 from gloss_tune.signals import StopFlag
@@ -181,7 +181,7 @@ def test_trials_are_pruned_between_folds(pruner: str, tmp_path: Path, closing: l
 
 def test_estimates_count_a_training_for_each_fold(data: Path, encoder: Path) -> None:
     spec = spec_of(data, encoder)
-    speed, sizes = measure_speed(spec, "cpu", 1, None)
+    speed, sizes = measure_speed(spec, whole_dataset(spec, None), "cpu", 1)
     assert (speed.trainings, sizes) == (4, Sizes(30, 10, 0, 2))
     measured = measure(spec, load_dataset(str(data)), resolve_encoder(str(encoder)), "cpu")
     steps = 4  # thirty documents by eight
