@@ -98,6 +98,15 @@ class SpecOptions:
         str | None,
         typer.Option("--pruner", metavar="median|hyperband|none", help="How poor trials are stopped early."),
     ] = None
+    priors: Annotated[
+        bool | None,
+        typer.Option(
+            "--priors/--no-priors",
+            show_default=False,
+            help="Begin with the customary setting and draw the first trials around the learning rate usual for the "
+            "encoder's size (the default), or draw evenly from the whole space.",
+        ),
+    ] = None
     epochs: Annotated[
         int | None, typer.Option("--epochs", metavar="N", help="Epochs of a trial at most.")
     ] = None
@@ -202,9 +211,9 @@ class SpecOptions:
 
     def layer(self) -> dict[str, Any]:
         """As a layer of the specification; what the user left out is not in it."""
-        names = [field.name for field in fields(self) if field.name not in ("spec", "assignments")]
-        said = {name: getattr(self, name) for name in names}
-        said = {name: value for name, value in said.items() if value is not None and value is not False}
+        options = [field for field in fields(self) if field.name not in ("spec", "assignments")]
+        said = {field.name: getattr(self, field.name) for field in options}
+        said = {field.name: said[field.name] for field in options if said[field.name] is not field.default}
         train = {name: said.pop(name) for name in TRAIN_FIELDS if name in said}
         return {**said, "train": train} if train else said
 

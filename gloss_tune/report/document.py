@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gloss_tune.markdown import escaped, table
+from gloss_tune.report.best_setting import best_setting
 from gloss_tune.report.facts import Facts
 from gloss_tune.report.importances import Importances
 from gloss_tune.report.search_charts import MOST_LINES, busy_share
 from gloss_tune.spec.layers import to_toml
-from gloss_tune.spec.ranges import ParameterRange
-from gloss_tune.wording import count, duration, exact, short
+from gloss_tune.wording import count, duration, exact
 
 _LOSSES = {
     "gloss": "G-Loss",
@@ -50,7 +50,7 @@ def report_text(facts: Facts, pictures: Pictures) -> str:
     """The whole report as Markdown."""
     sections = [
         _summary(facts),
-        _best(facts),
+        best_setting(facts),
         _confirmation(facts),
         _course(facts, pictures),
         _hyperparameters(facts, pictures),
@@ -70,7 +70,7 @@ def note_text(facts: Facts, pictures: Sequence[str]) -> str:
         facts: the study.
         pictures: each as Markdown.
     """
-    sections = [_summary(facts), _best(facts), _confirmation(facts), *pictures, _again(facts)]
+    sections = [_summary(facts), best_setting(facts), _confirmation(facts), *pictures, _again(facts)]
     return "\n\n".join(section for section in sections if section)
 
 
@@ -126,42 +126,6 @@ def _the_best(facts: Facts, exported: Mapping[str, Any]) -> str:
             "of it."
         )
     return f"{text} Its confirmation has not finished."
-
-
-def _best(facts: Facts) -> str:
-    if facts.best is None:
-        return ""
-    best, spec = facts.best["best"], facts.opened.spec
-    ranges = {searched.name: searched for searched in spec.ranges}
-    rows = []
-    for name in best["searched"]:
-        searched = ranges[name]
-        end = facts.at_edge.get(name)
-        rows.append([name, best["params"].get(name), _searched(searched), f"at the {end} end" if end else ""])
-    parts = [f"## The best setting: trial {best['number']}"]
-    if rows:
-        parts.append(table(["hyperparameter", "best", "searched", ""], rows, right=[1]))
-    if facts.at_edge:
-        listed = ", ".join(f"`{name}`" for name in facts.at_edge)
-        verb = "lies" if len(facts.at_edge) == 1 else "lie"
-        parts.append(
-            f"{listed} {verb} at an end of the searched range: a wider one may hold a better setting "
-            f"(`--set space.{next(iter(facts.at_edge))}.{next(iter(facts.at_edge.values()))}=…` in a new study)."
-        )
-    metrics = {name: best["metrics"][name] for name in sorted(best["metrics"]) if name.startswith("val_")}
-    if metrics:
-        parts.append(
-            f"In its best epoch, number {best['epoch']}: "
-            + ", ".join(f"`{name}` {exact(value)}" for name, value in metrics.items())
-            + "."
-        )
-    return "\n\n".join(parts)
-
-
-def _searched(searched: ParameterRange) -> str:
-    if searched.choices is not None:
-        return ", ".join(map(str, searched.choices))
-    return f"{short(searched.low)} – {short(searched.high)}{', log' if searched.log else ''}"
 
 
 def _confirmation(facts: Facts) -> str:

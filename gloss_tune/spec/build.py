@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from gloss_tune.errors import SpecError
 from gloss_tune.finetune.config import LOSSES, TOP_LEVEL, value_faults
 from gloss_tune.logging import logger
 from gloss_tune.spec.layers import lay_over
-from gloss_tune.spec.ranges import RANGE_KEYS, ParameterRange
+from gloss_tune.spec.prior import default_spread, prior_faults
+from gloss_tune.spec.ranges import PRIOR_KEYS, RANGE_KEYS, ParameterRange
 from gloss_tune.spec.space import (
     DEFAULT_RANGES,
     Space,
@@ -143,13 +145,13 @@ def _complete_range(name: str, table: Mapping[str, Any], faults: list[str]) -> P
         return None
     default = DEFAULT_RANGES[name]
     if "choices" in table:
-        clash = [key for key in table if key != "choices"]
+        clash = [key for key in table if key not in ("choices", *PRIOR_KEYS)]
         if clash:
             faults.append(f"space.{name}: 'choices' excludes {', '.join(clash)}; keep one of the two")
             return None
         whole = dict(table)
     else:
-        inherited = {} if "choices" in default and table else dict(default)
+        inherited = {} if "choices" in default and not table.keys() <= set(PRIOR_KEYS) else dict(default)
         if "step" in table and "log" not in table:
             inherited.pop("log", None)
         whole = {**inherited, **table}
@@ -161,8 +163,12 @@ def _complete_range(name: str, table: Mapping[str, Any], faults: list[str]) -> P
     wrong = found.faults() or [
         fault.partition(": ")[2] for bound in found.bounds() for fault in value_faults(name, bound)
     ]
+    wrong = wrong or prior_faults(found)
     faults.extend(f"space.{name}: {fault}" for fault in wrong)
-    return None if wrong else found
+    if wrong:
+        return None
+    # written down, so that a later release's other default changes no running study
+    return found if found.prior is None or found.spread else replace(found, spread=default_spread(found))
 
 
 def _unused(loss: str, mode: str) -> frozenset[str]:
@@ -221,6 +227,8 @@ def _faults_together(spec: StudySpec, doubtful: set[str]) -> list[str]:
             f"space: its grid has {grid_size(spec.ranges):,} points, the limit is {_LARGEST_GRID:,}; "
             "lower 'points', or choose another sampler"
         )
+    if not doubtful & {"space", "sampler", "priors", *DEFAULT_RANGES}:
+        faults.extend(_unused_priors(spec))
     if spec.first_trials and spec.sampler == "grid":
         faults.append("first_trials: a grid has its own; leave them out, or choose another sampler")
     if len(spec.first_trials) > spec.trials and "trials" not in doubtful:
@@ -232,6 +240,17 @@ def _faults_together(spec: StudySpec, doubtful: set[str]) -> list[str]:
             f"first_trials[{index}]: {fault}" for fault in first_trial_faults(first, spec, doubtful)
         )
     return faults
+
+
+def _unused_priors(spec: StudySpec) -> list[str]:
+    named = [searched.name for searched in spec.ranges if searched.prior is not None]
+    if spec.sampler in ("grid", "qmc"):
+        why = f"has no effect with sampler {spec.sampler!r}, whose points are laid evenly; leave it out"
+    elif not spec.priors:
+        why = "is given although priors = false (--no-priors) asks for none; leave one of the two out"
+    else:
+        return []
+    return [f"space.{name}.prior: {why}" for name in named]
 
 
 def _contradictions(spec: StudySpec) -> list[str]:

@@ -13,7 +13,9 @@ from gloss_tune.finetune.config import FinetuneConfig
 Value = float | int | str
 
 #: What a table that describes a range may hold.
-RANGE_KEYS = ("low", "high", "log", "step", "points", "choices")
+RANGE_KEYS = ("low", "high", "log", "step", "points", "choices", "prior", "spread")
+#: Those of them that say where in the range good values are expected, see :mod:`gloss_tune.spec.prior`.
+PRIOR_KEYS = ("prior", "spread")
 
 # beyond this a whole number is no longer exact in the database's floats
 _LARGEST = 2.0**53
@@ -35,6 +37,8 @@ class ParameterRange:
         step: draw multiples of this from ``low``; None for any value (integers: 1).
         points: how many values a grid takes from a continuous interval.
         choices: the values to choose from, instead of an interval.
+        prior: where good values are expected, see :mod:`gloss_tune.spec.prior`; None for nowhere in particular.
+        spread: how far from there, in decades (``log``) or shares of the range; of choices, the share of the others.
     """
 
     name: str
@@ -44,6 +48,8 @@ class ParameterRange:
     step: float | None = None
     points: int = 5
     choices: tuple[Value, ...] | None = None
+    prior: Value | None = None
+    spread: float | None = None
 
     @classmethod
     def of(cls, name: str, table: Mapping[str, Any]) -> ParameterRange:
@@ -131,7 +137,7 @@ class ParameterRange:
         """Values whose validity implies that of all others: the ends, or every choice."""
         if self.choices is not None:
             return self.choices
-        low, high = self._ends()
+        low, high = self.ends()
         return (int(low), int(high)) if self.is_integer else (low, high)
 
     def highest(self) -> float:
@@ -146,7 +152,7 @@ class ParameterRange:
             return value in self.choices
         if not isinstance(value, int | float) or not is_number(value):
             return False
-        low, high = self._ends()
+        low, high = self.ends()
         step = self._step() or 0.0
         steps = (value - low) / step if step else 0.0
         return low <= value <= high and abs(steps - round(steps)) < _ROUNDING
@@ -156,7 +162,7 @@ class ParameterRange:
         if self.choices is not None:
             numbers = [choice for choice in self.choices if not isinstance(choice, str)]
             return min(numbers, key=lambda choice: abs(choice - value), default=None)
-        low, high = self._ends()
+        low, high = self.ends()
         step = self._step()
         inside = min(max(value, low), high)
         return self._own(inside if step is None else low + round((inside - low) / step) * step)
@@ -167,7 +173,7 @@ class ParameterRange:
             return sorted(self.choices, key=lambda choice: (isinstance(choice, str), choice))[
                 len(self.choices) // 2
             ]
-        low, high = self._ends()
+        low, high = self.ends()
         found = self.nearest(math.sqrt(low) * math.sqrt(high) if self.log else low + (high - low) / 2)
         assert found is not None
         return found
@@ -176,7 +182,7 @@ class ParameterRange:
         """How many values :meth:`grid` has at most, without making them."""
         if self.choices is not None:
             return len(self.choices)
-        low, high = self._ends()
+        low, high = self.ends()
         count = self.points if self.step is None else round((high - low) / self.step) + 1
         return min(count, int(high - low) + 1) if self.is_integer else count
 
@@ -184,7 +190,7 @@ class ParameterRange:
         """All values that a draw can give; None if they are too many to list."""
         if self.choices is not None:
             return list(self.choices)
-        low, high = self._ends()
+        low, high = self.ends()
         step = self._step()
         if step is None:
             return [low] if low == high else None
@@ -194,7 +200,7 @@ class ParameterRange:
         """The values of a grid over this range, at most ``points`` unless steps or choices name them."""
         if self.choices is not None:
             return list(self.choices)
-        low, high = self._ends()
+        low, high = self.ends()
         if self.step is not None:
             return self._stepped(self.step)
         if self.points == 1 or low == high:
@@ -208,7 +214,8 @@ class ParameterRange:
             return sorted({round(v) for v in values})
         return [self._own(v) for v in values]
 
-    def _ends(self) -> tuple[float, float]:
+    def ends(self) -> tuple[float, float]:
+        """The ends of an interval."""
         assert self.low is not None and self.high is not None
         return float(self.low), float(self.high)
 
@@ -216,28 +223,31 @@ class ParameterRange:
         return self.step or (1 if self.is_integer else None)
 
     def _stepped(self, step: float) -> list[Value]:
-        low, high = self._ends()
+        low, high = self.ends()
         return [self._own(low + i * step) for i in range(round((high - low) / step) + 1)]
 
     def _own(self, value: float) -> Value:
         """In the hyperparameter's own type, and not outside by rounding."""
-        low, high = self._ends()
+        low, high = self.ends()
         return round(value) if self.is_integer else min(max(value, low), high)
 
     def to_dict(self) -> dict[str, Any]:
         """Only what is set, fit for TOML and JSON."""
+        said = {"prior": self.prior, "spread": self.spread}
+        prior = {key: value for key, value in said.items() if value is not None}
         if self.choices is not None:
-            return {"choices": list(self.choices)}
+            return {"choices": list(self.choices), **prior}
         kept: dict[str, Any] = {"low": self.low, "high": self.high}
         if self.is_integer:
             kept = {key: int(value) for key, value in kept.items()}
+            prior |= {"prior": int(self.prior)} if self.prior is not None else {}
         if self.log:
             kept["log"] = True
         if self.step is not None:
             kept["step"] = self.step
         if self.points != 5:
             kept["points"] = self.points
-        return kept
+        return {**kept, **prior}
 
 
 def is_number(value: object) -> bool:

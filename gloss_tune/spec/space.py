@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gloss_tune.finetune.config import CLASS_WEIGHTS, NORMALIZATIONS, PROPAGATIONS
+from gloss_tune.spec.prior import prior_faults
 from gloss_tune.spec.ranges import ParameterRange, Value
 from gloss_tune.spec.train import TRAIN_DEFAULTS
 
@@ -92,7 +93,7 @@ class Space(Mapping[str, ParameterRange]):
             except (TypeError, ValueError) as error:
                 faults.append(f"{name}: {error}")
                 continue
-            faults.extend(f"{name}: {fault}" for fault in found.faults())
+            faults.extend(f"{name}: {fault}" for fault in found.faults() or prior_faults(found))
             ranges.append(found)
         if faults:
             raise ValueError("; ".join(faults))

@@ -58,6 +58,7 @@ class StudySpec(BaseModel):
     rehearse: bool = False
     rehearse_seconds: float = Field(0.0, ge=0.0, le=86_400.0)
     first_trials: tuple[Any, ...] = ()
+    priors: bool = True
     train: TrainSpec
     space: Space
 

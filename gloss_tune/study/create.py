@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,13 @@ from gloss_tune.errors import DataError, SpecError, StorageError, StudyMismatchE
 from gloss_tune.logging import logger
 from gloss_tune.metrics import missing_classes
 from gloss_tune.queue.budget import create_study
+from gloss_tune.spec.space import Space
 from gloss_tune.spec.spec import StudySpec, default_study_name
 from gloss_tune.storage.connect import open_storage
+from gloss_tune.storage.study_attributes import study_attribute
 from gloss_tune.storage.url import parse_storage_url
 from gloss_tune.study.account import say_what_was_read, with_val_sample
+from gloss_tune.study.customary import SHIPPED_PRIORS, has_prior, say_priors, size_of, with_priors
 from gloss_tune.study.encoder import describe_encoder, encoder_like, study_encoder, try_encoder
 from gloss_tune.study.first_trials import first_params
 from gloss_tune.study.inputs import describe, differences, portable, study_dataset
@@ -76,17 +79,22 @@ def create(
     described_encoder = (
         {"name": spec.model, "fingerprint": None} if encoder is None else describe_encoder(encoder)
     )
+    size = size_of(spec, encoder)
+    spec, shipped = with_priors(spec, size, first=imported is None)
     past = [] if imported is None else history(imported, spec, described, described_encoder)
     attributes = to_attributes(
         spec.model_copy(update={"trials": spec.trials + len(past)}), described, described_encoder
     )
+    if shipped:
+        attributes[SHIPPED_PRIORS] = shipped
     if imported is not None:
         attributes[EXTENSIONS] = [{"kind": "import", "token": imported.files, "trials": len(past)}]
     is_new = not _is_there(url, name)
     if is_new:  # all that may be refused comes before the storage is made
         if encoder is not None:
             _say_of_encoder(spec, encoder, dataset)
-        queued = first_params(spec, dataset)
+        say_priors(spec, shipped)
+        queued = first_params(spec, dataset, size)
         storage = open_storage(url, create=True)
         is_new = create_study(storage, name, attributes, spec.trials, queued, spec.metric, history=past)
         storage.engine.dispose()
@@ -94,6 +102,7 @@ def create(
     if not is_new:
         if encoder is not None:
             described_encoder = encoder_like(opened.encoder, encoder)
+        spec = _with_priors_as_made(opened, asked, spec)
         spec, described = _as_it_was_made(opened, asked, spec, described, data_dir)
         _check_same(opened, spec, described, described_encoder)
     return Created(opened, is_new)
@@ -115,10 +124,14 @@ def try_out(spec: StudySpec, data_dir: Path | None) -> StudySpec:
     spec, dataset = resolve_data(portable(spec), data_dir, download=False)
     if dataset is not None:
         _check_metric(spec.metric, dataset)
+    encoder = None
     if not spec.rehearse and needs_download(spec.model):
         logger.info("Encoder %r is not on this machine, and is tried when the study is made.", spec.model)
     elif not spec.rehearse:
-        _say_of_encoder(spec, study_encoder(spec), dataset)
+        encoder = study_encoder(spec)
+        _say_of_encoder(spec, encoder, dataset)
+    spec, shipped = with_priors(spec, size_of(spec, encoder))
+    say_priors(spec, shipped)
     return spec
 
 
@@ -179,6 +192,31 @@ def _as_it_was_made(
     if described["fingerprint"] is None or described == stored or stored["fingerprint"] is None:
         return spec, described
     return spec, describe(study_dataset(spec, data_dir, made_with=stored))
+
+
+def _with_priors_as_made(opened: OpenStudy, asked: StudySpec, spec: StudySpec) -> StudySpec:
+    """What is asked for, with the priors and the first trial that the study got when it was made.
+
+    A study of a release that knew no priors has none; one that is made with other priors than are asked for differs.
+    """
+    was = opened.spec
+    own = study_attribute(opened.storage, opened.study_id, SHIPPED_PRIORS) or []
+    ranges = [
+        replace(searched, prior=was.space[searched.name].prior, spread=was.space[searched.name].spread)
+        if searched.name in own and searched.prior is None and asked.priors and searched.name in was.space
+        else searched
+        for searched in asked.ranges
+    ]
+    changed: dict[str, Any] = {"space": Space(tuple(ranges))}
+    if (
+        not asked.first_trials
+        and was.first_trials in ((), ("customary",))
+        and has_prior(ranges) == has_prior(was.ranges)
+    ):
+        changed["first_trials"] = was.first_trials
+    if was.priors and not has_prior(was.ranges):
+        changed["priors"] = True
+    return spec.model_copy(update=changed)
 
 
 def _check_metric(metric: str, dataset: TextDataset) -> None:

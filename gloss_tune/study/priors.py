@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
 from gloss_tune.errors import InputError, StudyMismatchError
-from gloss_tune.spec.build import fitted_to
+from gloss_tune.spec.build import fitted_to, lay_together
+from gloss_tune.spec.ranges import PRIOR_KEYS
 from gloss_tune.spec.spec import StudySpec
 from gloss_tune.study.distributions import distribution_of
 from gloss_tune.study.inputs import differences
@@ -25,6 +26,9 @@ IMPORTED = "imported_from"
 def base_layer(source: OpenStudy, layers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The specification of a study as the base of another, without what has no effect with its loss and mode.
 
+    A prior goes with its range, encoder and loss: where these are others, it is left out. So are all with
+    ``priors = false``.
+
     Args:
         source: the study that is there.
         layers: what will lie over it.
@@ -34,10 +38,21 @@ def base_layer(source: OpenStudy, layers: Sequence[Mapping[str, Any]]) -> dict[s
             f"Study {source.name!r} is the confirmation of {source.confirms['study']!r}; begin from that one"
         )
     base = {key: value for key, value in source.spec.to_dict().items() if key not in _OWN}
-    asked = {key: base[key] for key in ("loss", "mode")}
-    for layer in layers:
-        asked |= {key: layer[key] for key in asked if key in layer}
+    said = lay_together(*layers)
+    asked = {key: said.get(key, base[key]) for key in ("loss", "mode", "model", "priors", "sampler")}
+    same = asked["priors"] and all(asked[key] == base[key] for key in ("loss", "mode", "model"))
+    if not same or asked["sampler"] in ("grid", "qmc"):
+        base["space"] = _without_priors(base["space"], base["space"])
+    elif isinstance(said.get("space"), Mapping):
+        base["space"] = _without_priors(base["space"], said["space"])
     return fitted_to(base, str(asked["loss"]), str(asked["mode"]))
+
+
+def _without_priors(space: Mapping[str, Any], changed: Collection[str]) -> dict[str, Any]:
+    return {
+        name: {key: value for key, value in table.items() if name not in changed or key not in PRIOR_KEYS}
+        for name, table in space.items()
+    }
 
 
 def best_settings(source: OpenStudy, spec: StudySpec) -> list[dict[str, Any]]:

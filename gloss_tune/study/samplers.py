@@ -21,6 +21,7 @@ from gloss_tune.spec.spec import StudySpec
 from gloss_tune.storage import schema
 from gloss_tune.study.distributions import distribution_of
 from gloss_tune.study.infeasible import StudyWithInfeasible
+from gloss_tune.study.prior_sampler import START_UP, PriorSampler
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -53,6 +54,9 @@ def build_sampler(spec: StudySpec, trial_number: int) -> BaseSampler:
             inner = QMCSampler(seed=seed, scramble=True, warn_independent_sampling=False)
         else:
             inner = RandomSampler(seed=seed)
+    if any(searched.prior is not None for searched in spec.ranges):
+        start_up = None if spec.sampler == "random" else START_UP
+        inner = PriorSampler(inner, spec.ranges, derive_seed(seed, "prior"), start_up)
     return DistinctSampler(inner, spec.ranges, seed)
 
 

@@ -349,7 +349,7 @@ def late_writes(opened: OpenStudy, trial: Any, claimed: Claim) -> dict[str, Any]
 
 @pytest.mark.parametrize("now", ["waiting", "running elsewhere", "finished elsewhere"])
 def test_a_worker_that_overslept_writes_nothing(storage_url: str, now: str) -> None:
-    opened, other = make(storage_url, trials=1), join(storage_url)
+    opened, other = make(storage_url, trials=1, priors=False), join(storage_url)
     claimed = claim(opened.storage, opened.study_id, "sleeper")
     assert claimed is not None
     trial, _ = ask(opened, claimed)
