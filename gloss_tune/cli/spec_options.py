@@ -92,11 +92,18 @@ class SpecOptions:
         ),
     ] = None
     sampler: Annotated[
-        str | None, typer.Option("--sampler", metavar="tpe|gp|random|qmc|grid", help="How trials are drawn.")
+        str | None,
+        typer.Option(
+            "--sampler",
+            metavar="tpe|gp|random|qmc|grid|hub:NAME",
+            help="How trials are drawn; hub:NAME is a sampler of an OptunaHub registry on this machine.",
+        ),
     ] = None
     pruner: Annotated[
         str | None,
-        typer.Option("--pruner", metavar="median|hyperband|none", help="How poor trials are stopped early."),
+        typer.Option(
+            "--pruner", metavar="median|hyperband|asha|none", help="How poor trials are stopped early."
+        ),
     ] = None
     priors: Annotated[
         bool | None,

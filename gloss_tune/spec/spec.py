@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_serializer, field_validator
+from pydantic_core import PydanticCustomError
 
 from gloss_tune.finetune.config import TOP_LEVEL, FinetuneConfig, Loss, Metric, Mode
 from gloss_tune.spec.ranges import ParameterRange, Value
+from gloss_tune.spec.sampler_name import SAMPLERS, is_sampler
 from gloss_tune.spec.space import Space
 from gloss_tune.spec.train import TrainSpec
 
@@ -47,8 +49,8 @@ class StudySpec(BaseModel):
     mode: Mode = "integrated"
     metric: Metric = "val_macro_f1"
     trials: int = Field(20, ge=1, le=1_000_000)
-    sampler: Literal["tpe", "gp", "random", "qmc", "grid"] = "tpe"
-    pruner: Literal["median", "hyperband", "none"] = "median"
+    sampler: str = "tpe"
+    pruner: Literal["median", "hyperband", "asha", "none"] = "median"
     seed: int = Field(0, ge=0, lt=2**63)
     lease: float = Field(60.0, ge=2.0, le=86_400.0)
     max_attempts: int = Field(10, ge=1, le=_LARGEST)
@@ -61,6 +63,14 @@ class StudySpec(BaseModel):
     priors: bool = True
     train: TrainSpec
     space: Space
+
+    @field_validator("sampler")
+    @classmethod
+    def _known_sampler(cls, value: str) -> str:
+        if is_sampler(value):
+            return value
+        names = ", ".join(f"'{name}'" for name in SAMPLERS)
+        raise PydanticCustomError("sampler", f"input should be {names} or 'hub:NAME'")
 
     @field_validator("train", "space", "first_trials", mode="before")
     @classmethod

@@ -25,6 +25,7 @@ from gloss_tune.study.account import say_what_was_read, with_val_sample
 from gloss_tune.study.customary import SHIPPED_PRIORS, has_prior, say_priors, size_of, with_priors
 from gloss_tune.study.encoder import describe_encoder, encoder_like, study_encoder, try_encoder
 from gloss_tune.study.first_trials import first_params
+from gloss_tune.study.hub_sampler import pin_sampler
 from gloss_tune.study.inputs import describe, differences, portable, study_dataset
 from gloss_tune.study.priors import history
 from gloss_tune.study.study import EXTENSIONS, OpenStudy, check_name, open_study, to_attributes
@@ -67,8 +68,7 @@ def create(
         InputError: if data set, encoder, name or storage is wrong; nothing was written.
         StudyMismatchError: if a study of that name has another specification, data set or encoder.
     """
-    asked = portable(spec)
-    spec = asked
+    asked = pin_sampler(portable(spec))
     name = check_name(name or default_study_name(spec))
     parse_storage_url(url)
     spec, dataset = resolve_data(asked, data_dir)
@@ -121,7 +121,7 @@ def try_out(spec: StudySpec, data_dir: Path | None) -> StudySpec:
     Raises:
         InputError: as ``create`` would.
     """
-    spec, dataset = resolve_data(portable(spec), data_dir, download=False)
+    spec, dataset = resolve_data(pin_sampler(portable(spec)), data_dir, download=False)
     if dataset is not None:
         _check_metric(spec.metric, dataset)
     encoder = None

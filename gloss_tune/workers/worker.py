@@ -63,6 +63,7 @@ def work(
     nothing = _nothing_to_do(opened, _read_queue(opened), options)
     if nothing is not None:  # before data and encoder are loaded in vain
         return Worked(0, nothing, stop.exit_code)
+    opened.optuna_study()  # a sampler of others' code may not be that of the study here
     worker = _Worker(opened, options, stop, runs or runs_of(opened, options))
     opened.storage.claimed_only = True
     try:

@@ -7,7 +7,7 @@ from typing import Any
 import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution
-from optuna.pruners import HyperbandPruner, MedianPruner, NopPruner
+from optuna.pruners import HyperbandPruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
 from optuna.samplers import BaseSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
 from optuna.trial import TrialState
 
@@ -176,7 +176,13 @@ def test_samplers_by_name(name: str, kind: type[BaseSampler]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"), [("median", MedianPruner), ("hyperband", HyperbandPruner), ("none", NopPruner)]
+    ("name", "kind"),
+    [
+        ("median", MedianPruner),
+        ("hyperband", HyperbandPruner),
+        ("asha", SuccessiveHalvingPruner),
+        ("none", NopPruner),
+    ],
 )
 def test_pruners_by_name(name: str, kind: type) -> None:
     assert type(build_pruner(spec_of(pruner=name))) is kind
@@ -201,6 +207,27 @@ def test_a_pruner_judges_from_the_middle_of_a_run_on(pruner: str, epochs: int, f
         poor.report(0.1, epoch)
         judged.append(poor.should_prune())
     assert judged.index(True) + 1 == first
+
+
+@pytest.mark.parametrize(("epochs", "rungs"), [(6, [2, 4]), (10, [3, 6]), (1, [1]), (2, [1, 2])])
+def test_asha_lets_the_better_half_go_on_at_a_third_and_at_two_thirds(epochs: int, rungs: list[int]) -> None:
+    study = optuna.create_study(
+        direction="maximize", pruner=build_pruner(spec_of(pruner="asha", train={"epochs": epochs}))
+    )
+    stopped = []
+    for trial_number in range(8):
+        trial = study.ask()
+        for epoch in range(1, epochs + 1):
+            # each is worse than those before it, until it has passed the first rung
+            trial.report(
+                0.9 - 0.01 * trial_number - (0.2 if epoch > rungs[0] and trial_number % 2 else 0), epoch
+            )
+            if trial.should_prune():
+                stopped.append(epoch)
+                break
+        study.tell(trial, 0.5)
+    assert stopped
+    assert set(stopped) <= set(rungs)
 
 
 def test_hyperband_divides_the_longest_run() -> None:
