@@ -17,6 +17,8 @@ from typing import BinaryIO
 
 #: How the names of unfinished files and folders end.
 PART = ".part"
+#: Permissions of what nobody but its owner may read.
+OWNER_ALONE = 0o600
 # some file systems cannot flush a folder; that the rename is done there is all that can be had
 _CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP)
 
@@ -56,6 +58,14 @@ def write_whole(path: Path, content: str | bytes) -> None:
     """
     with whole_file(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
+
+
+def write_secret(path: Path, content: str) -> Path:
+    """Replace a file in one step by one that its owner alone may read, from its first byte on."""
+    with whole_file(path, mode=OWNER_ALONE) as file:
+        os.fchmod(file.fileno(), OWNER_ALONE)  # an odd umask takes nothing from the owner
+        file.write(content.encode())
+    return path
 
 
 @contextmanager

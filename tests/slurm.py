@@ -135,7 +135,7 @@ class Slurm:
         space = ["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
         space = space if root else ["--user", "--map-current-user", *space]
         self._holder = subprocess.Popen(
-            ["unshare", *space, "/bin/sh", "-ec", f"{_openings() if root else ''}echo ready; read _ || true"],
+            ["unshare", *space, "/bin/sh", "-ec", f"{openings() if root else ''}echo ready; read _ || true"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -238,7 +238,7 @@ class Slurm:
             time.sleep(0.1)
 
 
-def _openings() -> str:
+def openings() -> str:
     """Shell lines that, in a mount namespace, let others reach the interpreter and the repository."""
     lines = []
     for wanted in dict.fromkeys((Path(sys.base_prefix).resolve(), REPOSITORY)):

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import stat
 from pathlib import Path
 
-from gloss_tune.atomic import whole_file
+from gloss_tune.atomic import write_secret
 from gloss_tune.errors import InputError
 from gloss_tune.logging import logger
 from gloss_tune.workers.artifacts.removal import LAUNCHES
-
-_OWNER_ALONE = 0o600
 
 
 def launch_folder(artifacts: str, files: str) -> Path:
@@ -44,11 +41,3 @@ def url_file(storage: str, folder: Path) -> Path:
             f"The storage's URL is kept in {folder}, which cannot be written to: {error.strerror or error}; name "
             "another folder by --artifacts"
         ) from None
-
-
-def write_secret(path: Path, content: str) -> Path:
-    """Replace a file in one step by one that its owner alone may read, from its first byte on."""
-    with whole_file(path, mode=_OWNER_ALONE) as file:
-        os.fchmod(file.fileno(), _OWNER_ALONE)  # an odd umask takes nothing from the owner
-        file.write(content.encode())
-    return path

@@ -156,6 +156,21 @@ def _are_optunas(connection: sqlalchemy.Connection, tables: set[str]) -> bool:
     )
 
 
+def check_revision(revision: str | None, shown: str) -> None:
+    """Refuse tables that the Optuna here does not read, before they are anywhere.
+
+    Raises:
+        StorageError: they are of another revision.
+    """
+    known = _known_revisions()
+    if revision == known[0]:
+        return
+    whose = "of an older Optuna" if revision in known else "of a newer Optuna, or of none"
+    raise StorageError(
+        f"{shown} holds tables {whose} (revision {revision}, here {known[0]}); use the release that made it"
+    )
+
+
 @functools.cache
 def _known_revisions() -> list[str]:
     """Optuna's schema revisions, newest first."""

@@ -76,6 +76,9 @@ class SharedStorage(RDBStorage):
     that trial first checks, inside the same transaction and under the row's lock, that the trial is still running
     and on the same attempt; a worker that slept past its lease gets :class:`LeaseLostError` and changes nothing.
 
+    Attributes:
+        file: of SQLite; None for Postgres.
+
     Args:
         url: of the database.
         engine_kwargs: for SQLAlchemy.
@@ -86,7 +89,7 @@ class SharedStorage(RDBStorage):
         self._held: dict[int, int] = {}
         self.claimed_only = False
         self._finished_only = False
-        self._file = Path(str(url.database)) if url.get_backend_name() == "sqlite" else None
+        self.file = Path(str(url.database)) if url.get_backend_name() == "sqlite" else None
         self._identity: tuple[int, int] | None = None
         self.redacted_url = shown_url(url)
         self.retry = Retry(self.redacted_url)
@@ -112,10 +115,10 @@ class SharedStorage(RDBStorage):
         Raises:
             GlossTuneError: it was deleted or replaced: this process still writes to the old one, which nobody sees.
         """
-        if self._file is None:
+        if self.file is None:
             return
         try:
-            found = self._file.stat()
+            found = self.file.stat()
             identity = (found.st_dev, found.st_ino)
         except FileNotFoundError:
             identity = (0, 0)
@@ -292,7 +295,7 @@ class SharedStorage(RDBStorage):
 
     def single_statement(self) -> AbstractContextManager[Session]:
         """For one statement that writes: what opens and ends a transaction is not sent to the server."""
-        return self._session({} if self._file else SINGLE)
+        return self._session({} if self.file else SINGLE)
 
     def reading(self) -> AbstractContextManager[Session]:
         """For statements that only read.
@@ -300,7 +303,7 @@ class SharedStorage(RDBStorage):
         On SQLite, they see one state and keep no writer waiting; on Postgres each sees what was committed before it, as
         in a transaction that reads what is committed, and nothing but the statements is sent to the server.
         """
-        return self._session(READS if self._file else SINGLE)
+        return self._session(READS if self.file else SINGLE)
 
     @contextlib.contextmanager
     def _session(self, options: dict[str, Any]) -> Iterator[Session]:

@@ -44,7 +44,7 @@ FLOORS = {
     "spec": 4,
     "study": 5,
     **dict.fromkeys(["workers", "confirm"], 6),
-    **dict.fromkeys(["launch", "clusters", "retrain", "doctor", "report", "catalog"], 7),
+    **dict.fromkeys(["launch", "clusters", "retrain", "doctor", "report", "catalog", "server"], 7),
     **dict.fromkeys(["paper", "pipeline"], 8),
     **dict.fromkeys(["cli", "api"], 9),
     "__main__": 10,

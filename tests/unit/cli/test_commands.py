@@ -40,7 +40,7 @@ def test_the_commands_of_the_contract_are_there() -> None:
         "predict", "dashboard", "demo", "datasets", "datasets list", "datasets show", "datasets fetch",
         "extend", "enqueue",
         "studies", "studies list", "studies copy", "studies rename", "studies delete", "studies prune",
-        "storage", "storage move",
+        "storage", "storage serve", "storage backup", "storage restore", "storage move",
     }  # fmt: skip
 
 
@@ -74,6 +74,9 @@ OPTIONS = {
     "enqueue": "--token --storage --study --format",
     "studies list": "--storage --artifacts --format",
     "studies delete": "--yes --force --storage --artifacts",
+    "storage serve": "--dir --listen --port --allow --url-file --max-connections --background --stop --force",
+    "storage backup": "--storage --overwrite",
+    "storage restore": "--storage --overwrite",
     "storage move": "--study --delete-source --force",
     "reap": "--all --failed --storage --study --format",
     "doctor": "--storage --study --data-dir --artifacts --device --threads --format",
