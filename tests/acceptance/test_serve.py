@@ -291,11 +291,7 @@ def test_a_backup_under_running_workers_is_a_study_that_ends(user: OrdinaryUser)
         workers = [
             user.start(sys.executable, "-m", "gloss_tune", "worker", "--storage", storage) for _ in range(4)
         ]
-        wait_until(
-            lambda storage=storage: (
-                '"complete"' in user.cli("trials", "--storage", storage, "--format", "json").stdout
-            )
-        )  # type: ignore[misc]
+        wait_until(lambda place=storage: "complete" in trials_of(user, place))  # type: ignore[misc]
         kept = user.folder / f"kept-{number}"
         user.cli("storage", "backup", kept, "--storage", storage)
         assert all(worker.poll() is None for worker in workers)

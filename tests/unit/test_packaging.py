@@ -29,7 +29,7 @@ else:
 REPOSITORY = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = ("dev", "offline", "parquet", "postgres", "report", "tensorboard")  # what `make setup` installs
-OTHERS = ("hub", "mlflow", "ray", "wandb")  # large, or with "dev"; tried by hand
+OTHERS = ("hub", "mlflow", "ray", "server", "wandb")  # large, or with "dev"; tried by hand
 
 
 @pytest.fixture(scope="module")
