@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -26,7 +27,7 @@ import fcntl, socket, struct
 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
     fcntl.ioctl(asked, 0x8914, struct.pack("16sH", b"lo", 0x49))  # SIOCSIFFLAGS: up, loopback, running
 """
-START_SECONDS = 60
+_NODE = 86399  # seconds that a node's first process sleeps, by which it is found
 
 
 class RayUnavailableError(Exception):
@@ -50,6 +51,8 @@ class RayCluster:
         missing = [name for name in ("unshare", "nsenter") if shutil.which(name) is None]
         if missing:
             raise RayUnavailableError(f"not installed: {', '.join(missing)}")
+        self.raylet = 0  # process id of its second node's, where it has one
+        self._node: subprocess.Popen[str] | None = None
         self.folder = Path(tempfile.mkdtemp(prefix="gt-ray-", dir="/tmp"))  # sockets have short names
         for name in ("home", "work", "ray"):
             (self.folder / name).mkdir()
@@ -103,23 +106,43 @@ class RayCluster:
             file.write_text(json.dumps(autoscaling))
             options += [f"--autoscaling-config={file}"]
             environment = {"RAY_FAKE_CLUSTER": "1"}
-        self._ray_start(cpus, *options, env=environment)
+        self("ray", "start", *self._common(cpus), *options, env=environment)
 
-    def start_node(self, cpus: int) -> int:
-        """One more node; returns the process id of its raylet."""
-        before = set(self.pids("raylet/raylet "))
-        self._ray_start(cpus, f"--address={_GCS}")
-        (pid,) = set(self.pids("raylet/raylet ")) - before
-        return pid
+    def start_node(self, cpus: int) -> None:
+        """One more node, whose processes have a namespace of their own, as those of another machine."""
+        before = self.pids("raylet/raylet ")
+        start = shlex.join(["ray", "start", *self._common(cpus), f"--address={_GCS}"])
+        self._node = self.popen(
+            "unshare",
+            "--pid",
+            "--fork",
+            "--mount-proc",
+            "/bin/sh",
+            "-ec",
+            f"{start} >&2; echo up; exec sleep {_NODE}",
+        )
+        assert self._node.stdout is not None
+        if self._node.stdout.readline() != "up\n":
+            raise AssertionError(self._node.communicate())
+        (self.raylet,) = set(self.pids("raylet/raylet ")) - set(before)
 
-    def _ray_start(self, cpus: int, *options: str, env: dict[str, str] | None = None) -> None:
-        common = [
+    def kill_node(self) -> None:
+        """All its processes at once."""
+        (first,) = self.pids(f"^sleep {_NODE}")
+        self("kill", "-9", first)
+        assert self._node is not None
+        self._node.communicate()
+
+    @staticmethod
+    def _common(cpus: int) -> list[str]:
+        memory = "--object-store-memory=80000000"
+        return [
             f"--num-cpus={cpus}",
             "--num-gpus=0",
-            "--object-store-memory=80000000",
+            memory,
             "--node-ip-address=127.0.0.1",
+            "--disable-usage-stats",
         ]
-        self("ray", "start", *common, "--disable-usage-stats", *options, env=env, timeout=START_SECONDS)
 
     def pids(self, pattern: str) -> list[int]:
         """Process ids, as the cluster sees them, of command lines that hold a pattern."""
@@ -167,6 +190,8 @@ class RayCluster:
     def close(self) -> None:
         """End everything and remove the folder."""
         self._holder.communicate("done\n")
+        if self._node is not None:
+            self._node.communicate()
         for _ in range(50):
             shutil.rmtree(self.folder, ignore_errors=True)
             if not self.folder.exists():

@@ -20,7 +20,8 @@ def run_worker(command: Sequence[str], grace: float, job: str, node: str | None 
     """Run one worker to its end.
 
     Whatever ends this call early (Ray cancels by KeyboardInterrupt, and ends its processes by SystemExit) tells the
-    worker to stop and waits for it. If Ray's process is killed, the kernel tells the worker.
+    worker to stop and waits for it. If Ray's process is killed, the kernel tells the worker. If the node's raylet ends,
+    which keeps no process of Ray from going on with its task, the worker is told as well: nobody else could.
 
     Args:
         command: arguments of ``gloss-tune``.
@@ -31,6 +32,7 @@ def run_worker(command: Sequence[str], grace: float, job: str, node: str | None 
     Returns:
         Its exit code; negative if a signal killed it.
     """
+    raylet = os.getppid()
     process = subprocess.Popen(
         [sys.executable, "-m", "gloss_tune.clusters.bound", str(os.getpid()), *command],
         env=worker_environment(os.environ, job, _this_node() if node is None else node),
@@ -38,7 +40,11 @@ def run_worker(command: Sequence[str], grace: float, job: str, node: str | None 
         start_new_session=True,  # Ray clears its own process groups
     )
     try:
+        told = False
         while (code := process.poll()) is None:
+            if not told and os.getppid() != raylet:
+                process.terminate()
+                told = True
             time.sleep(_POLL_SECONDS)
         return code
     finally:

@@ -19,6 +19,9 @@ from tests.acceptance.conftest import until
 GRACE = 0.5
 AWAY = "postgresql+psycopg://u:p@127.0.0.1:9/d"  # a worker waits for it for a quarter of an hour
 
+CALL = f"""from gloss_tune.clusters.ray_task import run_worker
+code = run_worker(["worker", "--storage", "{AWAY}"], {GRACE}, "job", "node")"""
+
 
 def test_a_workers_environment_names_its_job_and_leaves_threads_to_it() -> None:
     given = {
@@ -43,13 +46,8 @@ def test_the_exit_code_is_the_workers(command: list[str], code: int) -> None:
 @pytest.fixture
 def parent(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A process that runs a worker which waits."""
-    code = f"""
-import sys
-from gloss_tune.clusters.ray_task import run_worker
-run_worker(["worker", "--storage", "{AWAY}"], {GRACE}, "job", "node")
-"""
     with (tmp_path / "said").open("wb") as said:
-        process = subprocess.Popen([sys.executable, "-c", code], stderr=said)
+        process = subprocess.Popen([sys.executable, "-c", CALL], stderr=said)
     yield process
     process.kill()
     process.wait()
@@ -79,6 +77,22 @@ def test_a_worker_ends_with_a_call_that_is_broken_off(
     parent.wait(10)
     assert not psutil.pid_exists(child.pid), "the call waits for it"
     assert "it was told to" in (tmp_path / "said").read_text()
+
+
+def test_a_worker_ends_when_the_parent_of_its_parent_is_killed(tmp_path: Path) -> None:
+    """That is the raylet, without which Ray's own process goes on."""
+    code = f"""
+import subprocess, sys
+subprocess.run([sys.executable, "-c", {CALL!r} + "; open({str(tmp_path / "code")!r}, 'w').write(str(code))"])
+"""
+    with (tmp_path / "said").open("wb") as said:
+        raylet = subprocess.Popen([sys.executable, "-c", code], stderr=said)
+    try:
+        until(lambda: "Waiting for it" in (tmp_path / "said").read_text(), timeout=60)
+    finally:
+        raylet.kill()
+        raylet.wait()
+    assert until(lambda: (tmp_path / "code").exists() and (tmp_path / "code").read_text()) == "143"
 
 
 def test_a_worker_that_does_not_stop_is_ended_by_force(
