@@ -45,7 +45,7 @@ def launch_on(storage: str, study: str | None, wish: Wish, options: Options, *, 
     match options:
         case RayOptions():
             command = ray_jobs.prepare(order, options, storage)
-            return ray_jobs.shown(command) if dry_run else ray_jobs.submit(order, options, command)
+            return ray_jobs.shown(command, options) if dry_run else ray_jobs.submit(order, options, command)
         case SlurmOptions():
             text = slurm.prepare(order, options, storage)
             return text if dry_run else slurm.submit(order, text)

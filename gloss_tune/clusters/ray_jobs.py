@@ -13,7 +13,8 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -30,6 +31,7 @@ _DRIVER_SECONDS = 15
 _STUDY = "gloss_tune_study"
 _RUNTIME = "--runtime-env-json="
 _LIVING = {"PENDING", "RUNNING"}
+_ADDRESSES = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")  # for Ray they win over an option
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ def render_command(order: WorkerOrder, options: RayOptions, url_file: str) -> li
         needs += ["--memory", str(order.memory)]
     return [
         ["ray", "job", "submit", "--no-wait"],
-        *([] if options.address is None else [["--address", options.address]]),
+        *([_told(options)] if options.address is not None else []),
         ["--metadata-json", json.dumps({_STUDY: order.files})],
         ["--runtime-env-json", json.dumps(runtime)],
         *others,
@@ -85,9 +87,12 @@ def render_command(order: WorkerOrder, options: RayOptions, url_file: str) -> li
     ]
 
 
-def shown(command: Sequence[Sequence[str]]) -> str:
-    """A command in lines as a shell reads it."""
-    return " \\\n    ".join(shlex.join(line) for line in command)
+def shown(command: Sequence[Sequence[str]], options: RayOptions) -> str:
+    """A command in lines as a shell reads it, which ends up where :func:`submit` would."""
+    without = [] if options.address is None else [part for name in _ADDRESSES for part in ("-u", name)]
+    first, *others = command
+    lines = [["env", *without, *first] if without else first, *others]
+    return " \\\n    ".join(shlex.join(line) for line in lines)
 
 
 def prepare(order: WorkerOrder, options: RayOptions, storage: str) -> list[list[str]]:
@@ -116,7 +121,8 @@ def submit(order: WorkerOrder, options: RayOptions, command: Sequence[Sequence[s
     """
     _check_installed()
     ray, *arguments = [word for line in command for word in line]
-    environment = {name: value for name, value in os.environ.items() if name != "GLOSS_TUNE_STORAGE"}
+    left_out = {"GLOSS_TUNE_STORAGE", *(() if options.address is None else _ADDRESSES)}
+    environment = {name: value for name, value in os.environ.items() if name not in left_out}
     try:
         done = subprocess.run(
             [sys.executable, "-m", "ray.scripts.scripts", *arguments],
@@ -147,7 +153,8 @@ def stop(files: str, options: RayOptions) -> list[str]:
 
     headers = os.environ.get("RAY_JOB_HEADERS")  # as Ray's own command takes them
     try:
-        client = JobSubmissionClient(options.address, headers=json.loads(headers) if headers else None)
+        with _address_of(options):
+            client = JobSubmissionClient(options.address, headers=json.loads(headers) if headers else None)
         jobs = [job for job in client.list_jobs() if _is_of(job, files)]
         for job in jobs:
             client.stop_job(job.submission_id)
@@ -159,6 +166,17 @@ def stop(files: str, options: RayOptions) -> list[str]:
 def _is_of(job: Any, files: str) -> bool:
     living = getattr(job.status, "value", job.status) in _LIVING
     return bool(living and job.submission_id and (job.metadata or {}).get(_STUDY) == files)
+
+
+@contextmanager
+def _address_of(options: RayOptions) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in _ADDRESSES if options.address is not None}
+    for name in before:
+        os.environ.pop(name, None)
+    try:
+        yield
+    finally:
+        os.environ.update({name: value for name, value in before.items() if value is not None})
 
 
 def _told(options: RayOptions) -> list[str]:

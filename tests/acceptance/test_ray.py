@@ -255,9 +255,13 @@ def test_a_ray_that_does_not_answer_is_one_clear_error(study: Callable[..., Stud
 
 
 def test_an_autoscaler_brings_nodes_for_workers_and_takes_them_away(server: PostgresServer) -> None:
+    unused = ["initialization_commands", "setup_commands", "head_setup_commands", "worker_setup_commands",
+              "head_start_ray_commands", "worker_start_ray_commands", "cluster_synced_files"]  # fmt: skip
     autoscaling = {
+        **{name: [] for name in unused}, "file_mounts": {}, "file_mounts_sync_continuously": False, "docker": {},
         "cluster_name": "fake", "max_workers": 2, "idle_timeout_minutes": 0.1, "upscaling_speed": 10,
-        "provider": {"type": "fake_multinode"}, "auth": {}, "head_node_type": "ray.head.default",
+        "provider": {"type": "fake_multinode", "use_node_id_as_ip": True, "disable_node_updaters": True,
+                     "disable_launch_config_check": True}, "auth": {}, "head_node_type": "ray.head.default",
         "available_node_types": {
             "ray.head.default": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
             "small": {"resources": {"CPU": 1, "object_store_memory": 80000000}, "node_config": {}, "min_workers": 0,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import stat
 import sys
 from pathlib import Path
@@ -131,8 +132,12 @@ def test_what_ray_gets_holds_no_url(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         tmp_path,
     )
     monkeypatch.setenv("GLOSS_TUNE_STORAGE", "postgresql://u:secret@h/d")
+    monkeypatch.setenv("RAY_ADDRESS", "http://another:8265")
     assert ray_jobs.submit(ORDER, RayOptions(), COMMAND) == "raysubmit_7"
+    assert "http://another:8265" in (tmp_path / "got").read_text()
+    assert ray_jobs.submit(ORDER, RayOptions("http://head:8265"), COMMAND) == "raysubmit_7"
     got = (tmp_path / "got").read_text()
+    assert "http://another:8265" not in got, "for Ray it would win over --address"
     assert "['job', 'submit', '--no-wait', '--', 'python', '-m', 'x']" in got
     assert "secret" not in got
 
@@ -166,6 +171,7 @@ def test_stop_stops_the_studys_jobs_that_live(monkeypatch: pytest.MonkeyPatch) -
     class Client:
         def __init__(self, address: str | None, headers: dict[str, str] | None = None) -> None:
             assert (address, headers) == ("http://h:8265", {"a": "b"})
+            assert "RAY_ADDRESS" not in os.environ, "for Ray it would win over --address"
 
         def list_jobs(self) -> list[Job]:
             return [Job("c", "RUNNING", FILES), Job("b", "FAILED", FILES), Job("a", "PENDING", FILES),
@@ -180,5 +186,7 @@ def test_stop_stops_the_studys_jobs_that_live(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setitem(sys.modules, "ray.job_submission", module)
     monkeypatch.setattr(ray_jobs, "_check_installed", lambda: None)
     monkeypatch.setenv("RAY_JOB_HEADERS", '{"a": "b"}')
+    monkeypatch.setenv("RAY_ADDRESS", "http://another:8265")
     assert ray_jobs.stop(FILES, RayOptions("http://h:8265")) == ["a", "c"]
     assert sorted(stopped) == ["a", "c"]
+    assert os.environ["RAY_ADDRESS"] == "http://another:8265"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -55,16 +56,23 @@ def test_a_stopped_job_has_the_time_that_its_workers_need() -> None:
     assert int(variables["RAY_JOB_STOP_WAIT_TIME_S"]) > 30.5 + 3 + 5
 
 
-def test_the_text_is_the_command() -> None:
-    lines = render_command(dataclasses.replace(ORDER, artifacts="/a b/$HOME'"), RayOptions(), "/s u/url")
-    text = shown(lines)
-    read = subprocess.run(
-        ["bash", "-c", f'ray() {{ printf "%s\\0" ray "$@"; }}; {text}'],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert read.stdout.split("\0")[:-1] == [word for line in lines for word in line]
+@pytest.mark.parametrize("address", [None, "http://head:8265"])
+def test_the_text_is_the_command(
+    address: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ray = tmp_path / "ray"
+    ray.write_text('#!/bin/bash\nprintf "%s\\0" "$RAY_ADDRESS" "$RAY_API_SERVER_ADDRESS" ray "$@"\n')
+    ray.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):
+        monkeypatch.setenv(name, "http://another:8265")
+    options = RayOptions(address)
+    lines = render_command(dataclasses.replace(ORDER, artifacts="/a b/$HOME'"), options, "/s u/url")
+    read = subprocess.run(["sh", "-c", shown(lines, options)], capture_output=True, text=True, check=True)
+    first, second, *command = read.stdout.split("\0")[:-1]
+    assert command == [word for line in lines for word in line]
+    # for Ray they would win over --address
+    assert (first, second) == (("http://another:8265",) * 2 if address is None else ("", ""))
 
 
 def test_options_of_ray_itself_come_behind_ours() -> None:
