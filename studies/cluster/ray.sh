@@ -1,4 +1,4 @@
-ray job submit --no-wait \
+env -u RAY_ADDRESS -u RAY_API_SERVER_ADDRESS ray job submit --no-wait \
     --address http://head:8265 \
     --metadata-json '{"gloss_tune_study": "mr.0"}' \
     --runtime-env-json '{"env_vars": {"RAY_DEDUP_LOGS": "0", "RAY_JOB_STOP_WAIT_TIME_S": "23"}}' \

@@ -270,11 +270,11 @@ def test_an_autoscaler_brings_nodes_for_workers_and_takes_them_away(server: Post
     }  # fmt: skip
     with running(0, autoscaling) as ray, database(server) as url:
         assert ray.nodes() == 1
-        run = Study(ray, url, 4, 10, 4)
+        run = Study(ray, url, 4, 15, 4)
         job = run.launch("--workers", 2).stdout.strip()
         workers = run.workers(2)
         assert len({worker["node"] for worker in workers}) == 2
-        assert ray.nodes() == 3
+        until(lambda: ray.nodes() == 3, timeout=30, pause=1)  # the API tells a little late
         assert run.job_ends(job)["status"] == "SUCCEEDED", run.log(job)
         run.check_exact(4)
         until(lambda: ray.nodes() == 1, timeout=90, pause=1)
