@@ -14,10 +14,16 @@ class Job:
     Args:
         name: the engine's and the job's, as in ``slurm 17_3``; empty outside of engines.
         node: what the engine calls the machine; empty outside of engines.
+        again: whether the engine has started it again, in the place of a process that ended before its work did.
     """
 
     name: str = ""
     node: str = ""
+    again: bool = False
+
+
+# How often the engine has done so: Slurm's own, and what the manifest for Kubernetes takes from a pod's annotations
+_RESTARTS = ("SLURM_RESTART_COUNT", "GLOSS_TUNE_FAILURES", "GLOSS_TUNE_IGNORED_FAILURES")
 
 
 def this_job(environment: Mapping[str, str] = os.environ) -> Job:
@@ -30,4 +36,5 @@ def this_job(environment: Mapping[str, str] = os.environ) -> Job:
         name = environment.get("GLOSS_TUNE_JOB", "")
     if not name:
         return Job()
-    return Job(name, environment.get("SLURMD_NODENAME") or environment.get("GLOSS_TUNE_NODE", ""))
+    again = any(environment.get(count, "") not in ("", "0") for count in _RESTARTS)
+    return Job(name, environment.get("SLURMD_NODENAME") or environment.get("GLOSS_TUNE_NODE", ""), again)

@@ -213,6 +213,12 @@ def _container(order: WorkerOrder, options: KubernetesOptions) -> dict[str, Any]
                 "name": "GLOSS_TUNE_THREADS",
                 "valueFrom": {"resourceFieldRef": {"containerName": "worker", "resource": "requests.cpu"}},
             },
+            # of the pods that were in its place before: see jobs.py
+            {"name": "GLOSS_TUNE_FAILURES", "valueFrom": _annotation("job-index-failure-count")},
+            {
+                "name": "GLOSS_TUNE_IGNORED_FAILURES",
+                "valueFrom": _annotation("job-index-ignored-failure-count"),
+            },
             {"name": "HOME", "value": _CACHE},
             {"name": "LOGNAME", "value": "gloss-tune"},  # asked for where the image does not know the user
         ],
@@ -229,6 +235,11 @@ def _container(order: WorkerOrder, options: KubernetesOptions) -> dict[str, Any]
             {"name": "tmp", "mountPath": "/tmp"},
         ],
     }
+
+
+def _annotation(name: str) -> dict[str, Any]:
+    """What the Job's controller notes of a pod; empty where it notes nothing."""
+    return {"fieldRef": {"fieldPath": f"metadata.annotations['batch.kubernetes.io/{name}']"}}
 
 
 def _digest(text: str) -> str:

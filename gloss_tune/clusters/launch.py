@@ -80,6 +80,7 @@ def stop_on(storage: str, study: str | None, options: Options) -> str:
 
 
 def _nothing_to_run(opened: OpenStudy) -> bool:
+    opened.requeue_lost()  # nobody else may be there to see it, and workers of a cluster leave when nothing waits
     now = trial_counts(opened)
     if not now["waiting"] and not now["running"]:
         logger.info("Study %s: nothing is left to run; nothing was submitted.", opened.name)

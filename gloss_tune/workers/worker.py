@@ -15,7 +15,7 @@ from gloss_tune.logging import logger
 from gloss_tune.processes import this_process
 from gloss_tune.queue.budget import unfinished
 from gloss_tune.queue.claims import Claim, claim, release
-from gloss_tune.queue.heartbeats import WorkerEntry, unregister_worker
+from gloss_tune.queue.heartbeats import WorkerEntry, beat_pause, unregister_worker
 from gloss_tune.queue.steering import Steering, how_to_resume, read_steering
 from gloss_tune.signals import StopFlag
 from gloss_tune.storage.retry import PATIENCE_SECONDS
@@ -35,6 +35,7 @@ from gloss_tune.workers.shutdown import Shutdown
 _SHORTEST_WAIT = 0.2
 _LONGEST_WAIT = 2.0
 _UNEXPECTED_IN_A_ROW = 3
+_BEATS_TO_REQUEUE = 3
 
 
 def work(
@@ -60,7 +61,8 @@ def work(
         MachineError: if the device is lost, or full before a first trial; no trial fails for it.
         GlossTuneError: after three unexpected failures in a row.
     """
-    nothing = _nothing_to_do(opened, _read_queue(opened), options)
+    leaves = options.leave_when_empty and not this_job().again
+    nothing = _nothing_to_do(opened, _read_queue(opened), leaves)
     if nothing is not None:  # before data and encoder are loaded in vain
         return Worked(0, nothing, stop.exit_code)
     opened.optuna_study()  # a sampler of others' code may not be that of the study here
@@ -106,6 +108,9 @@ class _Worker:
         self._notice = Notice(stop, lambda: self._keeper.steering, options.until, known)
         self._attempts = Attempts(opened, options, runs, self._shutdown, self._notice, self._keeper)
         self._waits_for: str | None = None
+        # who was in this place before may have been lost; that trial comes back when its lease ends, and needs somebody
+        staying = opened.spec.lease + _BEATS_TO_REQUEUE * beat_pause(opened.spec.lease) if job.again else 0.0
+        self._stays_until = time.monotonic() + staying
         opened.storage.retry_for(PATIENCE_SECONDS, lambda: self._shutdown.must_leave, lease=opened.spec.lease)
 
     def work(self, on_trial: Callable[[], None]) -> Worked:
@@ -119,7 +124,7 @@ class _Worker:
                     claimed = self._claim()
                     if claimed is None:
                         queue = _read_queue(self._opened)
-                        leaving = _nothing_to_do(self._opened, queue, self._options)
+                        leaving = _nothing_to_do(self._opened, queue, self._leaves_when_empty)
                         if leaving is not None:
                             break
                         self._wait(queue)
@@ -184,11 +189,15 @@ class _Worker:
             return "its time is over (--timeout)"
         return self._notice.leaves()
 
+    @property
+    def _leaves_when_empty(self) -> bool:
+        return self._options.leave_when_empty and time.monotonic() >= self._stays_until
+
     def _code_for_leaving(self) -> int:
         """Of a worker that leaves on request, with or without work remaining."""
         if self._notice.leaves() is None:
             return ExitCode.DONE
-        nothing = _nothing_to_do(self._opened, _read_queue(self._opened), self._options)
+        nothing = _nothing_to_do(self._opened, _read_queue(self._opened), self._leaves_when_empty)
         return ExitCode.WORK_LEFT if nothing is None else ExitCode.DONE
 
     def _wait(self, queue: _Queue) -> None:
@@ -227,12 +236,12 @@ def _read_queue(opened: OpenStudy) -> _Queue:
     return _Queue(waiting, running, read_steering(opened.storage, opened.study_id))
 
 
-def _nothing_to_do(opened: OpenStudy, queue: _Queue, options: WorkerOptions) -> str | None:
+def _nothing_to_do(opened: OpenStudy, queue: _Queue, leave_when_empty: bool) -> str | None:
     """Why a worker is of no use here, in words; None if there is work, or may still be."""
     if not queue.waiting and not queue.running:
         return "no trial is left"
     if queue.steering is Steering.stopped:
         return f"study {opened.name} is stopped, {count(queue.waiting, 'trial')} waiting; {how_to_resume(opened.name)}"
-    if options.leave_when_empty and not queue.waiting:
+    if leave_when_empty and not queue.waiting:
         return f"no trial waits, {queue.running} still run elsewhere (--leave-when-empty)"
     return None

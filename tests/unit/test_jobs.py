@@ -22,6 +22,15 @@ from gloss_tune.jobs import Job, this_job
             },
             Job("slurm 17_3", "n2"),
         ),
+        ({"SLURM_JOB_ID": "18", "SLURM_RESTART_COUNT": "0"}, Job("slurm 18")),
+        ({"SLURM_JOB_ID": "18", "SLURM_RESTART_COUNT": "2"}, Job("slurm 18", again=True)),
+        ({"GLOSS_TUNE_JOB": "kubernetes p", "GLOSS_TUNE_FAILURES": ""}, Job("kubernetes p")),
+        ({"GLOSS_TUNE_JOB": "kubernetes p", "GLOSS_TUNE_FAILURES": "1"}, Job("kubernetes p", again=True)),
+        (
+            {"GLOSS_TUNE_JOB": "kubernetes p", "GLOSS_TUNE_IGNORED_FAILURES": "1"},
+            Job("kubernetes p", again=True),
+        ),
+        ({"SLURM_RESTART_COUNT": "2"}, Job()),
         ({"GLOSS_TUNE_JOB": "ray 02000000", "GLOSS_TUNE_NODE": "head"}, Job("ray 02000000", "head")),
     ],
 )

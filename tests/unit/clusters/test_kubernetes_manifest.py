@@ -212,6 +212,19 @@ def test_what_each_pod_gets() -> None:
     assert container(PLAIN)["resources"] == {"requests": {"cpu": "4"}}
 
 
+def test_a_pod_knows_whether_others_were_in_its_place() -> None:
+    paths = {
+        one["name"]: one.get("valueFrom", {}).get("fieldRef", {}).get("fieldPath")
+        for one in container()["env"]
+    }
+    assert (
+        paths["GLOSS_TUNE_FAILURES"] == "metadata.annotations['batch.kubernetes.io/job-index-failure-count']"
+    )
+    ignored = "metadata.annotations['batch.kubernetes.io/job-index-ignored-failure-count']"
+    assert paths["GLOSS_TUNE_IGNORED_FAILURES"] == ignored
+    assert "GLOSS_TUNE_JOB" in paths, "without which nobody asks"
+
+
 def test_tini_is_the_first_process_and_passes_signals_on() -> None:
     assert container()["command"] == ["tini", "--", "gloss-tune"]
     assert container()["args"][0] == "worker"
