@@ -155,8 +155,10 @@ class _Worker:
     @contextlib.contextmanager
     def _marked(self) -> Iterator[None]:
         leave_marker(self._options.artifacts, self._opened.name, self.id)
-        yield
-        remove_marker(self._options.artifacts, self._opened.name, self.id)
+        try:
+            yield
+        finally:
+            remove_marker(self._options.artifacts, self._opened.name, self.id)
 
     def _claim(self) -> Claim | None:
         storage, study_id = self._opened.storage, self._opened.study_id
