@@ -137,7 +137,7 @@ class DeviceLostError(MachineError):
 
 
 class DeviceFullError(MachineError):
-    """What others leave of the device's memory does not hold the encoder; no trial was claimed."""
+    """What others leave of the device's memory does not hold the encoder; nothing was begun."""
 
 
 class Interrupted(GlossTuneError):

@@ -30,11 +30,13 @@ _LOSSES = (
     "hipblas_status",
     "ur_result_error_device_lost",
     "nvml_",
+    "nccl error",
     "device lost",
 )
 
 
-_NO_LOSSES = ("invalid device ordinal",)  # a device that there is not
+# a device that there is not, and one that this build of torch has no code for: a fresh process would say the same
+_NO_LOSSES = ("invalid device ordinal", "no kernel image")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -76,7 +78,7 @@ def lost_device_told() -> Iterator[None]:
 
 @contextmanager
 def full_device_told(device: str) -> Iterator[None]:
-    """Turn a shortage of memory before any trial into a :class:`DeviceFullError`.
+    """Turn a shortage of memory while an encoder is loaded into a :class:`DeviceFullError`.
 
     Args:
         device: its name.
@@ -87,7 +89,7 @@ def full_device_told(device: str) -> Iterator[None]:
         if not is_out_of_memory(error):
             raise
         raise DeviceFullError(
-            f"The encoder must fit into the free memory of {device}, got {_first_line(error)}; no trial was claimed. "
+            f"The encoder must fit into the free memory of {device}, got {_first_line(error)}; nothing was begun. "
             "Wait for other processes to end, or choose another --device"
         ) from error
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gloss_tune.data import TokenizedSplit, epoch_batches
+from gloss_tune.faults import lost_device_told
 from gloss_tune.finetune.config import FinetuneConfig
 from gloss_tune.finetune.session import Session
 from gloss_tune.spec.spec import StudySpec
@@ -50,6 +51,7 @@ class _EnoughError(Exception):
     """The steps that were wanted are done."""
 
 
+@lost_device_told()
 def measure(
     spec: StudySpec,
     dataset: TextDataset,

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from gloss_tune.data import tidy, tokenize_texts
 from gloss_tune.encoder import Encoder, resolve_encoder
 from gloss_tune.errors import InputError
+from gloss_tune.faults import full_device_told, lost_device_told
 from gloss_tune.finetune.device import pick_device
 from gloss_tune.finetune.embedding import embed_split
 from gloss_tune.finetune.evaluation import classify
@@ -64,6 +65,7 @@ class Classifier:
         labels = [self.classes[index] for index in logits.argmax(dim=1).tolist()]
         return labels, logits.double().softmax(dim=1).cpu().numpy()
 
+    @lost_device_told()
     @torch.no_grad()
     def outputs(
         self, texts: Sequence[str], on_step: Callable[[], None] | None = None
@@ -81,6 +83,7 @@ class Classifier:
         Raises:
             InputError: a text is blank or no string.
             DeviceMemoryError: memory does not suffice for one text.
+            DeviceLostError: the device computes nothing more for this process.
         """
         tidied = _tidied(texts)
         device = self._encoder.device
@@ -98,6 +101,7 @@ class Classifier:
         return embeddings[place], logits[place]
 
 
+@lost_device_told()
 def load_classifier(
     folder: str | Path, device: str = "auto", *, trust_remote_code: bool = False
 ) -> Classifier:
@@ -112,15 +116,14 @@ def load_classifier(
 
     Raises:
         InputError: the folder is no such model, needs code that is not trusted, or there is no such device.
+        MachineError: the device is full, or computes nothing for this process.
     """
     folder = Path(folder).expanduser()
     description = read_description(folder)
     chosen = torch.device(pick_device(device))
-    encoder = Encoder.load(
-        resolve_encoder(str(folder.absolute()), trust_remote_code=trust_remote_code),
-        device=str(chosen),
-        max_length=description.max_length,
-    )
+    resolved = resolve_encoder(str(folder.absolute()), trust_remote_code=trust_remote_code)
+    with full_device_told(str(chosen)):
+        encoder = Encoder.load(resolved, device=str(chosen), max_length=description.max_length)
     return Classifier(
         encoder,
         _read_head(folder / HEAD, encoder.dimension, len(description.classes)).to(chosen),

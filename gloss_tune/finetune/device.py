@@ -34,7 +34,7 @@ def pick_device(device: str, busy: Callable[[], Iterable[str]] = tuple) -> str:
     try:
         chosen = torch.device(named)
         with lost_device_told():
-            torch.empty(1, device=chosen)
+            torch.ones(1, device=chosen)  # by a kernel: some builds have none for an older card
     except (RuntimeError, AssertionError) as error:
         if is_out_of_memory(error):
             return str(torch.device(named))  # it is there; who loads something will tell that it is full

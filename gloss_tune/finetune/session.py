@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from gloss_tune.faults import full_device_told, lost_device_told
 from gloss_tune.finetune.config import FinetuneConfig
 
 if TYPE_CHECKING:
@@ -62,7 +63,12 @@ class Session:
         return self._encoder is not None
 
     def load(self) -> None:
-        """Put the encoder on its device, unless it is there."""
+        """Put the encoder on its device, unless it is there.
+
+        Raises:
+            DeviceFullError: others leave too little of the device's memory.
+            DeviceLostError: the device computes nothing more for this process.
+        """
         self._loaded()
 
     def run(
@@ -137,5 +143,6 @@ class Session:
         from gloss_tune.encoder import Encoder
 
         if self._encoder is None:
-            self._encoder = Encoder.load(self._resolved, device=self._device, max_length=self._longest)
+            with lost_device_told(), full_device_told(self._device):
+                self._encoder = Encoder.load(self._resolved, device=self._device, max_length=self._longest)
         return self._encoder

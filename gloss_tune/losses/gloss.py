@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -126,6 +126,8 @@ class GLoss(nn.Module):
         temperature: similarity temperature τ = σ² > 0.
         normalization: one of :data:`NORMALIZATIONS`.
         seed: decides the masks.
+        class_weights: C numbers above 0, what a masked document of each class counts for, see :func:`gloss_loss`;
+            ``None`` for 1 each.
 
     Raises:
         ValueError: if a parameter is out of its range.
@@ -148,6 +150,7 @@ class GLoss(nn.Module):
         temperature: float = 0.1,
         normalization: str = "random_walk",
         seed: int = 0,
+        class_weights: Sequence[float] | Tensor | None = None,
     ) -> None:
         super().__init__()
         check_num_classes(num_classes)
@@ -162,6 +165,13 @@ class GLoss(nn.Module):
         self.temperature = temperature
         self.normalization = normalization
         self.seed = seed
+        self.class_weights: Tensor | None
+        weights = None if class_weights is None else torch.as_tensor(class_weights, dtype=torch.float32)
+        check_class_weights(weights, num_classes)
+        if weights is not None and not (weights.isfinite() & (weights > 0)).all():
+            raise ValueError(f"class_weights: must be finite and above 0, got {weights.tolist()}")
+        # moves with the module, and stays out of its state, as all other parameters of the loss do
+        self.register_buffer("class_weights", weights, persistent=False)
         self._generator = torch.Generator().manual_seed(seed)
 
     def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor | None) -> Tensor:
@@ -203,6 +213,7 @@ class GLoss(nn.Module):
             temperature=self.temperature,
             iterations=self.iterations,
             normalization=self.normalization,
+            class_weights=self.class_weights,
         )
 
     def get_config_dict(self) -> dict[str, Any]:
@@ -214,6 +225,7 @@ class GLoss(nn.Module):
             "temperature": self.temperature,
             "normalization": self.normalization,
             "seed": self.seed,
+            "class_weights": None if self.class_weights is None else self.class_weights.tolist(),
         }
 
     @property

@@ -111,7 +111,7 @@ def check_class_weights(class_weights: Tensor | None, num_classes: int) -> None:
     """Refuse weights that are not one for each class."""
     if class_weights is not None and class_weights.shape != (num_classes,):
         raise ValueError(
-            f"class_weights must be of shape ({num_classes},), one for each class, got "
+            f"class_weights: must be of shape ({num_classes},), one for each class, got "
             f"{tuple(class_weights.shape)}; pass one number above 0 for each class"
         )
 

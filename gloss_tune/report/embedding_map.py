@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from gloss_tune.cores import CoreShare
 from gloss_tune.errors import InputError
+from gloss_tune.faults import lost_device_told
 from gloss_tune.finetune.device import pick_device
 from gloss_tune.seeding import derive_seed
 from gloss_tune.study.encoder import study_encoder
@@ -44,6 +45,7 @@ def kept_model(opened: OpenStudy, artifacts: Path, number: int) -> Path | None:
     return folder if folder.is_dir() else None
 
 
+@lost_device_told()
 def embed_before_and_after(
     opened: OpenStudy, model: Path, *, data_dir: Path | None = None, device: str = "auto"
 ) -> BeforeAndAfter:

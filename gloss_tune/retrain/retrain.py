@@ -20,6 +20,7 @@ from gloss_tune.cores import CoreShare
 from gloss_tune.data import TextDataset, subsample
 from gloss_tune.encoder import ResolvedEncoder
 from gloss_tune.errors import GlossTuneError, InputError, Interrupted
+from gloss_tune.faults import lost_device_told
 from gloss_tune.filesystem import why_not_writable
 from gloss_tune.finetune.device import pick_device
 from gloss_tune.finetune.model_folder import write_description
@@ -78,6 +79,7 @@ class RetrainOptions:
     deadline: float | None = None
 
 
+@lost_device_told()
 def retrain(opened: OpenStudy, options: RetrainOptions, stop: StopFlag) -> dict[str, Any]:
     """Train with a study's parameters, measure on the test documents, and write the model.
 

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from optuna.trial import TrialState
 
 from gloss_tune.cores import CoreShare
-from gloss_tune.faults import full_device_told, lost_device_told
 from gloss_tune.finetune.config import EpochReport, FinetuneConfig
 from gloss_tune.finetune.device import hardware, pick_device
 from gloss_tune.finetune.rehearsal import Rehearsal
@@ -178,8 +177,7 @@ class RealRuns:
 
     def load(self) -> None:
         """Put the encoder on its device."""
-        with lost_device_told(), full_device_told(self.device):
-            self._session.load()
+        self._session.load()
 
     def trial_begins(self, workers_here: WorkersHere) -> None:
         """Take a fair share of the cores."""

@@ -97,6 +97,7 @@ class Chaos:
             unborn = code in (-signal.SIGTERM, -signal.SIGINT) and not worker.stderr
             assert turned_away or unborn or code in (0, 130, 143, -signal.SIGKILL), (code, worker.stderr)
             assert "Traceback" not in worker.stderr, worker.stderr
+        print(len(self._all), "workers;", dict(self.happened))  # for pytest -rP
         return opened
 
     def _start(self) -> Process:

@@ -8,9 +8,12 @@ from typing import Any
 import pytest
 
 from gloss_tune.confirm.confirmation import confirm
+from gloss_tune.confirm.export import export
 from gloss_tune.errors import InputError, SpecError, StudyMismatchError
 from gloss_tune.queue.claims import claim
 from gloss_tune.queue.recovery import requeue_failed
+from gloss_tune.report.document import Pictures, report_text
+from gloss_tune.report.facts import gather
 from gloss_tune.signals import StopFlag
 from gloss_tune.spec.build import build_spec
 from gloss_tune.spec.space import grid_points
@@ -56,6 +59,24 @@ def test_a_finished_study_has_work_again_and_ends_with_the_sum(storage_url: str)
     assert [row["number"] for row in trials(again)] == list(range(7))
     assert len({str(row["params"]) for row in trials(again)}) == 7
     assert status(again)["state"] == "finished"
+
+
+def test_what_tells_of_a_study_follows(url: str) -> None:
+    """Status, export and report tell of the sum."""
+    opened = make(url, trials=3, pruner="median", train={"epochs": 6, "patience": 6})
+    finish(opened)
+    extend(opened, 9)
+    again = join(url)
+    finish(again)
+    rows = trials(again)
+    best = max((row for row in rows if row["state"] == "complete"), key=lambda row: row["value"])
+    assert best["number"] >= 3, "choose another seed: the best is of the first budget"
+    exported, facts = export(again), gather(again)
+    assert exported["best"]["number"] == best["number"] == facts.best["best"]["number"]
+    assert exported["trials"] == status(again)["trials"] == facts.counts
+    assert exported["trials"]["budget"] == 12
+    assert len(facts.trials) == 12
+    assert "12 of 12 trials have ended" in report_text(facts, Pictures())
 
 
 def test_a_worker_that_opened_the_study_before_takes_the_new_trials(storage_url: str) -> None:

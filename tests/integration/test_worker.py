@@ -206,7 +206,7 @@ def test_an_encoder_that_a_full_device_does_not_hold_claims_no_trial(url: str) -
             with full_device_told(self.device):
                 raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 90.00 MiB.")
 
-    message = r"free memory of cuda:0, got CUDA out of memory.*no trial was claimed"
+    message = r"free memory of cuda:0, got CUDA out of memory.*nothing was begun"
     with pytest.raises(DeviceFullError, match=message):
         work(opened, WorkerOptions(), StopFlag(), runs=Full(opened))
     assert loads == [0]

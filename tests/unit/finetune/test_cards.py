@@ -114,7 +114,7 @@ def test_a_full_card_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object, **__: object) -> torch.Tensor:
         raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 MiB.")
 
-    monkeypatch.setattr(torch, "empty", full)
+    monkeypatch.setattr(torch, "ones", full)
     assert pick_device("cuda:0") == "cuda:0"
 
 
@@ -147,7 +147,7 @@ def test_a_dead_card_is_the_machines_trouble_and_a_missing_one_the_users(
     def fails(*_: object, **__: object) -> torch.Tensor:
         raise RuntimeError(said)
 
-    monkeypatch.setattr(torch, "empty", fails)
+    monkeypatch.setattr(torch, "ones", fails)
     said = "CUDA error: CUDA-capable device(s) is/are busy or unavailable"
     with pytest.raises(DeviceLostError, match="busy or unavailable"):
         pick_device("cuda:0")

@@ -283,11 +283,26 @@ def test_module_refuses_several_text_columns_and_missing_labels() -> None:
         {"iterations": 0},
         {"temperature": -0.1},
         {"normalization": "none"},
+        {"class_weights": [1.0, 2.0, 3.0]},
+        {"class_weights": [1.0, 0.0]},
+        {"class_weights": [1.0, float("nan")]},
     ],
 )
 def test_module_refuses_parameters_at_once(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=f"{next(iter(wrong))}: must be"):
         GLoss(_Embedder(), **{"num_classes": 2, **wrong})
+
+
+def test_the_module_weighs_classes_as_the_function_does() -> None:
+    model, (features, labels) = _Embedder(), _texts()
+    weights = torch.tensor([1.0, 5.0])
+    loss = GLoss(model, 2, seed=3, class_weights=weights)
+    masked = random_mask(labels, 0.5, torch.Generator().manual_seed(3))
+    embeddings = model(features)["sentence_embedding"]
+    expected = gloss_loss(embeddings, labels, masked, 2, class_weights=weights)
+    assert torch.equal(loss([features], labels), expected)
+    assert not torch.equal(GLoss(model, 2, seed=3)([features], labels), expected)
+    assert not loss.state_dict().keys() & {"class_weights"}
 
 
 def test_a_last_batch_of_one_document_is_no_accident() -> None:
@@ -308,8 +323,11 @@ def test_config_can_rebuild_the_module() -> None:
         "temperature": 0.07,
         "normalization": "authors",
         "seed": 5,
+        "class_weights": None,
     }
     assert GLoss(_Embedder(), **config).get_config_dict() == config
+    weighted = GLoss(_Embedder(), 2, class_weights=[1, 3]).get_config_dict()
+    assert GLoss(_Embedder(), **weighted).get_config_dict() == weighted
     assert "2604.25853" in loss.citation
 
 
@@ -365,5 +383,5 @@ def test_class_weights_are_one_for_each_class() -> None:
         torch.tensor([0, 1, 0, 1]),
         torch.tensor([True, True, False, False]),
     )
-    with pytest.raises(ValueError, match="class_weights must be of shape"):
+    with pytest.raises(ValueError, match="class_weights: must be of shape"):
         gloss_loss(X, labels, masked, 2, class_weights=torch.ones(3))
