@@ -289,7 +289,8 @@ def _pydantic_fault(item: Any) -> str:
     if item["type"] == "extra_forbidden":
         known = ", ".join(StudySpec.model_fields)
         return f"{path}: is unknown; known are {known}"
-    return f"{path}: {item['msg'][0].lower()}{item['msg'][1:]}, got {item['input']!r}"
+    said = item["msg"].removeprefix("Value error, ")  # as pydantic opens what a validator of ours says
+    return f"{path}: {said[0].lower()}{said[1:]}, got {item['input']!r}"
 
 
 def _within_space(spec: StudySpec) -> StudySpec:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_serializer, field_validator
-from pydantic_core import PydanticCustomError
 
 from gloss_tune.finetune.config import TOP_LEVEL, FinetuneConfig, Loss, Metric, Mode
 from gloss_tune.spec.ranges import ParameterRange, Value
@@ -70,7 +69,7 @@ class StudySpec(BaseModel):
         if is_sampler(value):
             return value
         names = ", ".join(f"'{name}'" for name in SAMPLERS)
-        raise PydanticCustomError("sampler", f"input should be {names} or 'hub:NAME'")
+        raise ValueError(f"input should be {names} or 'hub:NAME'")
 
     @field_validator("train", "space", "first_trials", mode="before")
     @classmethod

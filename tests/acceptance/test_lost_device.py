@@ -193,6 +193,7 @@ def test_a_shortage_in_a_library_is_a_shortage(place: Place) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_what_comes_after_a_study_says_so_and_writes_nothing(place: Place) -> None:
     create(place)
     place("worker", *WORKER)
@@ -209,14 +210,16 @@ def test_what_comes_after_a_study_says_so_and_writes_nothing(place: Place) -> No
 
 
 @pytest.mark.slow
-def test_a_confirmation_goes_on(place: Place) -> None:
-    create(place)
-    place("worker", *WORKER)
-    told = place("confirm", "--top", 1, "--seeds", 2, "--workers", 1, *WORKER, at=9, says=ILLEGAL)
-    assert ILLEGAL in told
-
-
-@pytest.mark.slow
-def test_run_goes_through_it(place: Place) -> None:
-    place("run", "--study", "study", *SPEC, "--workers", 1, *WORKER[:4], at=20, says=ILLEGAL)
+@pytest.mark.parametrize("command", ["run", "confirm"])
+def test_a_worker_in_the_commands_own_process_says_what_to_do(place: Place, command: str) -> None:
+    """Its device is gone for this process; the same command, repeated, goes on."""
+    if command == "run":
+        arguments: tuple[object, ...] = ("run", "--study", "study", *SPEC, *WORKER[:4])
+    else:
+        create(place)
+        place("worker", *WORKER)
+        arguments = ("confirm", "--top", 1, "--seeds", 2, *WORKER)
+    told = place(*arguments, exit_code=1, at=12, says=ILLEGAL)
+    assert "Start this command anew" in told
+    place(*arguments)
     assert place.trials() == {"complete": 2}
