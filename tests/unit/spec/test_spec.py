@@ -198,7 +198,7 @@ def test_all_faults_are_reported_at_once_with_their_paths() -> None:
         ({"mode": "both"}, "mode:"),
         ({"metric": "val_loss"}, "metric:"),
         ({"sampler": "cmaes"}, "sampler:"),
-        ({"pruner": "asha"}, "pruner:"),
+        ({"pruner": "greedy"}, "pruner:"),
         ({"trials": 0}, "trials:"),
         ({"trials": 2.0}, "trials:"),
         ({"trials": True}, "trials:"),
