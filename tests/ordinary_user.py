@@ -34,17 +34,30 @@ class OrdinaryUser:
         self.folder = folder
         self._prefix = [*prefix]
         self._started: list[subprocess.Popen[str]] = []
+        self._holder: subprocess.Popen[str] | None = None
         folder.mkdir(parents=True, exist_ok=True)
         if os.geteuid() == 0:
-            if shutil.which("setpriv") is None or shutil.which("unshare") is None:
-                raise NoOrdinaryUserError("there is no setpriv or no unshare")
+            if not all(map(shutil.which, ("setpriv", "unshare", "nsenter"))):
+                raise NoOrdinaryUserError("there is no setpriv, unshare or nsenter")
             account = pwd.getpwnam(NAME)
             os.chown(folder, account.pw_uid, account.pw_gid)
             become = ["setpriv", f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups"]
             # the interpreter and the repository may lie where nobody else gets to
-            self._prefix += ["unshare", "--mount", "/bin/sh", "-ec", f'{openings()} exec "$@"', "sh", *become]
+            self._holder = subprocess.Popen(
+                ["unshare", "--mount", "/bin/sh", "-ec", f"{openings()} echo ready; read _"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            assert self._holder.stdout is not None
+            if self._holder.stdout.readline() != "ready\n":
+                raise NoOrdinaryUserError(self._holder.communicate()[1].strip())
+            enter = ["nsenter", f"--mount=/proc/{self._holder.pid}/ns/mnt", "env", f"--chdir={folder}"]
+            self._prefix += [*enter, *become]
         done = self.run(sys.executable, "-c", "import psycopg")
         if done.returncode:
+            self.close()
             raise NoOrdinaryUserError(done.stderr.strip())
 
     def cli(
@@ -88,3 +101,5 @@ class OrdinaryUser:
             if process.poll() is None:
                 process.kill()
                 process.communicate()
+        if self._holder is not None:
+            self._holder.communicate("done\n")

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import psycopg
 import pytest
 
@@ -38,10 +39,12 @@ def user() -> Iterator[OrdinaryUser]:
         pytest.skip(str(error))
     yield found
     found.close()
-    for pid_file in folder.rglob("postmaster.pid"):
-        with suppress(ProcessLookupError, ValueError):
-            os.kill(int(pid_file.read_text().split("\n")[0]), signal.SIGQUIT)
-    wait_until(lambda: not list(folder.rglob("postmaster.pid")), 20)
+    for pid_file in folder.glob("*/data/postmaster.pid"):
+        with suppress(psutil.NoSuchProcess, psutil.TimeoutExpired, ValueError):
+            server = psutil.Process(int(pid_file.read_text().split("\n")[0]))
+            if server.name() == "postgres":
+                server.send_signal(signal.SIGQUIT)
+                server.wait(20)
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -266,52 +269,3 @@ def test_eight_workers_of_another_machine(user: OrdinaryUser, elsewhere: tuple[O
     user.cli(*serve, "--background", "--allow", "10.99.0.0/16")
     assert "no pg_hba.conf entry" in other.cli("status", *storage, exit_code=2).stderr
     user.cli(*serve, "--stop")
-
-
-@pytest.mark.slow
-def test_a_backup_under_running_workers_is_a_study_that_ends(user: OrdinaryUser) -> None:
-    folder = user.folder / "running"
-    user.cli("storage", "serve", "--dir", folder, "--background")
-    for number, storage in enumerate((f"sqlite:///{user.folder}/running.db", f"@{folder}/url")):
-        user.cli(
-            *(
-                "create",
-                "--dataset",
-                "mr",
-                "--rehearse",
-                "--rehearse-seconds",
-                "1",
-                "--trials",
-                "24",
-                "--study",
-                "s",
-            ),
-            *("--set", "pruner=none", "--lease", "20", "--storage", storage),
-        )
-        workers = [
-            user.start(sys.executable, "-m", "gloss_tune", "worker", "--storage", storage) for _ in range(4)
-        ]
-        wait_until(lambda place=storage: "complete" in trials_of(user, place))  # type: ignore[misc]
-        kept = user.folder / f"kept-{number}"
-        user.cli("storage", "backup", kept, "--storage", storage)
-        assert all(worker.poll() is None for worker in workers)
-        for worker in workers:
-            worker.communicate(timeout=120)
-        before = trials_of(user, storage)
-        assert before == ["complete"] * 24
-        target = f"sqlite:///{user.folder}/restored.db" if number == 0 else storage
-        user.cli("storage", "restore", kept, "--storage", target, *(["--overwrite"] if number else []))
-        restored = trials_of(user, target)
-        assert len(restored) == 24
-        assert "complete" in restored
-        assert restored != before  # of a moment in between
-        user.cli("reap", "--all", "--storage", target)
-        user.cli("worker", "--storage", target)
-        assert trials_of(user, target) == ["complete"] * 24
-    user.cli("storage", "serve", "--dir", folder, "--stop")
-
-
-def trials_of(user: OrdinaryUser, storage: str) -> list[str]:
-    trials = json.loads(user.cli("trials", "--storage", storage, "--format", "json").stdout)
-    assert [trial["number"] for trial in trials] == list(range(len(trials)))
-    return [trial["state"] for trial in trials]
