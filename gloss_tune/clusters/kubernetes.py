@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
 
 from gloss_tune.clusters.kubernetes_manifest import (
     KubernetesOptions,
@@ -11,7 +14,7 @@ from gloss_tune.clusters.kubernetes_manifest import (
     label_of,
     render_manifest,
 )
-from gloss_tune.clusters.order import WorkerOrder
+from gloss_tune.clusters.order import Wish, WorkerOrder
 from gloss_tune.data import DATASETS
 from gloss_tune.data.hub_name import is_hub_name
 from gloss_tune.errors import InputError
@@ -20,14 +23,27 @@ from gloss_tune.study.study import OpenStudy
 from gloss_tune.wording import count
 
 
-def default_artifacts(options: KubernetesOptions) -> str:
-    """The folder for artifacts where none is named: on the claim.
+def as_pods_see(wish: Wish, options: KubernetesOptions, environment: Mapping[str, str] = os.environ) -> Wish:
+    """The wish with folders on the claim: artifacts by default, and none that the environment names for this machine.
 
     Raises:
         InputError: Kubernetes would not take these names.
     """
     check_options(options)
-    return f"{options.mount}/artifacts"
+    if _is_of_here("GLOSS_TUNE_DATA", wish.data_dir, options, environment):
+        wish = replace(wish, data_dir=None)
+    if _is_of_here("GLOSS_TUNE_ARTIFACTS", wish.artifacts, options, environment):
+        wish = replace(wish, artifacts=None)
+    return wish if wish.artifacts else replace(wish, artifacts=Path(f"{options.mount}/artifacts"))
+
+
+def _is_of_here(
+    variable: str, given: Path | None, options: KubernetesOptions, environment: Mapping[str, str]
+) -> bool:
+    if given is None or str(given) != environment.get(variable) or _on(str(given), options.mount):
+        return False
+    logger.info("%s is %s, a folder of this machine, which pods do not see: not used.", variable, given)
+    return True
 
 
 def prepare(order: WorkerOrder, options: KubernetesOptions, opened: OpenStudy) -> str:
@@ -43,7 +59,7 @@ def prepare(order: WorkerOrder, options: KubernetesOptions, opened: OpenStudy) -
     """
     _check_on_claim("--artifacts", order.artifacts, options.mount)
     if order.data_dir is not None:
-        _check_on_claim("--data-dir (or GLOSS_TUNE_DATA)", order.data_dir, options.mount)
+        _check_on_claim("--data-dir", order.data_dir, options.mount)
     if not opened.spec.rehearse:
         _check_inputs(opened, options.mount, order.data_dir)
     text = render_manifest(order, options, opened.spec.trials)

@@ -37,9 +37,9 @@ def launch_on(storage: str, study: str | None, wish: Wish, options: Options, *, 
         GlossTuneError: the engine refuses.
     """
     opened = open_study(storage, study)
-    here = str(Path("gloss-tune-artifacts").absolute())
-    folder = kubernetes.default_artifacts(options) if isinstance(options, KubernetesOptions) else here
-    order = place_order(opened, storage, wish, options.engine, folder)
+    if isinstance(options, KubernetesOptions):
+        wish = kubernetes.as_pods_see(wish, options)
+    order = place_order(opened, storage, wish, options.engine, str(Path("gloss-tune-artifacts").absolute()))
     if not dry_run and _nothing_to_run(opened):
         return ""
     match options:

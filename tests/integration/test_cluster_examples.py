@@ -42,6 +42,7 @@ def test_an_example_is_what_the_code_renders(
 ) -> None:
     """Of a study named mr, by a Python in /shared/venv, with the URL in a file there."""
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    monkeypatch.delenv("GLOSS_TUNE_DATA", raising=False)
     make(postgres_url, "mr", trials=100)
     shared = tmp_path / "shared"
     shared.mkdir()

@@ -23,6 +23,11 @@ RUN = CliRunner()
 pytestmark = pytest.mark.postgres
 
 
+@pytest.fixture(autouse=True)
+def no_folders_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GLOSS_TUNE_DATA", raising=False)
+
+
 def launch(*arguments: object) -> tuple[int, str, str]:
     ended = RUN.invoke(app, ["launch", "--on", "kubernetes", *map(str, arguments)])
     if isinstance(ended.exception, GlossTuneError):  # what main() does with it
@@ -107,6 +112,24 @@ def test_a_rehearsal_asks_for_no_gpu_and_a_study_that_grew_is_another_job(
     assert second["metadata"]["labels"] == first["metadata"]["labels"]
 
 
+def test_folders_that_the_environment_names_are_this_machines(
+    postgres_url: str, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(postgres_url)
+    options = ("--workers", 1, "--storage", postgres_url)
+    plain = launch(*options)[1]
+    monkeypatch.setenv("GLOSS_TUNE_DATA", "/home/me/sets")
+    monkeypatch.setenv("GLOSS_TUNE_ARTIFACTS", "/home/me/artifacts")
+    _, text, said = launch(*options)
+    assert text == plain
+    assert (
+        "GLOSS_TUNE_DATA is /home/me/sets, a folder of this machine, which pods do not see: not used." in said
+    )
+    assert "/home/me/other" in refused(*options, "--data-dir", "/home/me/other")
+    monkeypatch.setenv("GLOSS_TUNE_DATA", "/data/sets")
+    assert '"/data/sets"' in launch(*options)[1]
+
+
 def test_a_stopped_study_gets_no_job_but_shows_it(postgres_url: str, elsewhere: Path) -> None:
     opened = make(postgres_url)
     steer(opened.storage, opened.study_id, Steering.stopped)
@@ -125,7 +148,7 @@ WRONG: list[tuple[list[object], str]] = [
     (["--workers", 2, "--artifacts", "/database"], "--artifacts is a folder under /data"),
     (["--workers", 2, "--artifacts", "/data/a\nb"], "--artifacts is a path of one line"),
     (["--workers", 2, "--artifacts", "/data/\udcff"], "--artifacts is a path of one line of printable text"),
-    (["--workers", 2, "--data-dir", "sets"], "--data-dir (or GLOSS_TUNE_DATA) is a folder under /data"),
+    (["--workers", 2, "--data-dir", "sets"], "--data-dir is a folder under /data"),
     (["--workers", 2, "--memory", "much"], "--memory is a size"),
     (["--workers", 2, "--memory", "9" * 400], "--memory is a size"),
     (["--workers", 2, "--memory", "1G\nkind: Pod"], "--memory is a size"),
