@@ -2,8 +2,7 @@
 
 A setting's curve is that of a recorded trial near it, drawn with a weight that falls with the distance: so epochs
 deviate together, and trials fail, as they did in truth. How fast the weight falls along each hyperparameter is fitted
-by leaving each trial out. A Gaussian process instead was tried and is worse: it takes the sudden failures at high
-learning rates for hills and valleys (``results/2026-11-25_priors``).
+by leaving each trial out.
 """
 
 from __future__ import annotations
