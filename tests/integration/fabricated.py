@@ -94,7 +94,7 @@ def _rows(keys: dict[int, int], study_id: int, epochs: int) -> dict[Any, list[di
             for name, value in own.items()
         ],
         schema.TrialSystemAttribute: [
-            {"trial_id": key, "key": "fixed_params", "value_json": json.dumps({"temperature": 0.1})}
+            {"trial_id": key, "key": "completed_rung_0", "value_json": json.dumps({"temperature": 0.1})}
             for key in keys.values()
         ],
         schema.TrialHeartbeat: [{"trial_id": key, "heartbeat": _START} for key in begun.values()],
