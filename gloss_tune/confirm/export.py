@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gloss_tune.confirm.confirmation import confirmation_of, confirmed_best
 from gloss_tune.errors import GlossTuneError, InputError
 from gloss_tune.logging import logger
-from gloss_tune.study.doubts import doubts
+from gloss_tune.storage.trial_states import Brief
+from gloss_tune.study.doubts import history_doubts
 from gloss_tune.study.precision import recorded_precision
 from gloss_tune.study.results import best_of, complete_trial, hyperparameters, read_history, whole_trial
 from gloss_tune.study.status import count_states
@@ -39,13 +40,14 @@ def export(
         )
     plain = unconfirmed or number is not None
     confirmed = None if plain else confirmed_best(opened)
-    exported = exported_trial(opened, number if confirmed is None else confirmed["number"])
-    if not quiet:
-        _say_source(opened, confirmed, plain)
+    history = read_history(opened)
+    exported = _exported(opened, history, number if confirmed is None else confirmed["number"])
+    if not quiet and not plain:
+        _say_source(opened, confirmed, history)
     return {**exported, "confirmed": confirmed}
 
 
-def _say_source(opened: OpenStudy, confirmed: dict[str, Any] | None, plain: bool) -> None:
+def _say_source(opened: OpenStudy, confirmed: dict[str, Any] | None, history: Sequence[Brief]) -> None:
     if confirmed is not None:
         logger.info("Exported is the winner of confirmation %s. %s", confirmed["study"], confirmed["verdict"])
         if not confirmed["is_current"]:
@@ -53,14 +55,13 @@ def _say_source(opened: OpenStudy, confirmed: dict[str, Any] | None, plain: bool
                 "Study %s has a better trial since its confirmation; 'gloss-tune confirm' adds it.",
                 opened.name,
             )
-    elif not plain and confirmation_of(opened) is not None:
+    elif confirmation_of(opened) is not None:
         logger.warning(
             "The confirmation of study %s has no result yet: exported is the best trial of the search.",
             opened.name,
         )
-    if not plain:
-        for doubt in doubts(opened):
-            logger.warning("%s", doubt)
+    for doubt in history_doubts(opened, history):
+        logger.warning("%s", doubt)
 
 
 def exported_trial(opened: OpenStudy, number: int | None = None) -> dict[str, Any]:
@@ -73,7 +74,10 @@ def exported_trial(opened: OpenStudy, number: int | None = None) -> dict[str, An
         InputError: if there is no complete trial of that number.
         GlossTuneError: if no trial is complete yet.
     """
-    history = read_history(opened)
+    return _exported(opened, read_history(opened), number)
+
+
+def _exported(opened: OpenStudy, history: Sequence[Brief], number: int | None) -> dict[str, Any]:
     best, now = whole_trial(opened, best_of(history)), count_states(history, opened.spec.trials)
     if best is None:
         raise GlossTuneError(_nothing_to_export(opened, now))

@@ -135,14 +135,15 @@ class Course:
     def search(self, opened: OpenStudy) -> OpenStudy:
         """Run the trials, and as many more as there is time for."""
         begun, before = time.monotonic(), finished_of(trial_counts(opened))
-        while self._search_left(opened) > 0:
-            self._work(opened, self._search_left(opened))
+        while (left := self._search_left(opened)) > 0:
+            self._work(opened, left)
             now = trial_counts(opened)
             ended = finished_of(now) - before
             if not self.plan.open_ended or now["waiting"] or now["running"] or not ended:
                 break
             each = (time.monotonic() - begun) / ended
-            fitting = int(self._search_left(opened) / each + 0.5)
+            left = self._search_left(opened)
+            fitting = int(left / each + 0.5)
             if fitting < 1:
                 break
             more = fitting if fitting < 5 else math.ceil(_AT_ONCE * fitting)
@@ -155,15 +156,15 @@ class Course:
             logger.info(
                 "%s more, since %s are left for the search.",
                 count(more, "trial"),
-                duration(max(0.0, self._search_left(opened))),
+                duration(max(0.0, left)),
             )
         if best_trial(opened) is None and trial_counts(opened)["waiting"]:
             self._work(opened, math.inf, max_trials=1)  # late as it is: without a trial there is no model
-        left = trial_counts(opened)["waiting"]
-        if left:
+        waiting = trial_counts(opened)["waiting"]
+        if waiting:
             logger.warning(
                 "The search's time is over; %s left waiting ('gloss-tune worker' runs them).",
-                count(left, "trial"),
+                count(waiting, "trial"),
             )
         return opened
 

@@ -12,6 +12,11 @@ _UNEQUAL = 10
 _COUNTING_CLASSES_ALIKE = ("val_macro_f1", "val_balanced_accuracy", "val_mcc")
 
 
+def weighs(spec: StudySpec) -> bool:
+    """Whether a study's metric counts classes alike, so that their sizes matter to :func:`balanced`."""
+    return spec.metric in _COUNTING_CLASSES_ALIKE
+
+
 def balanced(spec: StudySpec, dataset: TextDataset) -> dict[str, str]:
     """The class weights that a run chooses where the user has not; says so.
 
@@ -23,9 +28,11 @@ def balanced(spec: StudySpec, dataset: TextDataset) -> dict[str, str]:
         The fields of ``train`` that follow from it: none where classes are of similar size, or where the metric counts
         documents.
     """
+    if not weighs(spec):
+        return {}
     counts = class_counts(dataset, dataset.train)
     ratio = counts.max() / counts.min()
-    if ratio < _UNEQUAL or spec.metric not in _COUNTING_CLASSES_ALIKE:
+    if ratio < _UNEQUAL:
         return {}
     logger.info(
         "The largest class has %.0f times as many documents as the smallest, and %s counts them alike: so documents of "

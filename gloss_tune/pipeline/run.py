@@ -16,7 +16,7 @@ from gloss_tune.pipeline.folder import (
     stored_plan,
     write,
 )
-from gloss_tune.pipeline.imbalance import balanced
+from gloss_tune.pipeline.imbalance import balanced, weighs
 from gloss_tune.pipeline.pace import Clock
 from gloss_tune.pipeline.plan import (
     Given,
@@ -83,8 +83,9 @@ def _planned(
 ) -> tuple[TimePlan, StudySpec, Speed, Sizes]:
     spec = build()
     options, group = pipeline.options, pipeline.group
-    whole = whole_dataset(spec, options.data_dir)
-    train: dict[str, Any] = {} if whole is None or given.class_weights else balanced(spec, whole)
+    chooses = not given.class_weights and weighs(spec)
+    whole = whole_dataset(spec, options.data_dir) if chooses or seconds is not None else None
+    train: dict[str, Any] = balanced(spec, whole) if chooses and whole is not None else {}
     layer: dict[str, Any] = {}
     if seconds is None:
         speed, sizes = Speed(1, 0.0, 0.0), NO_DATA

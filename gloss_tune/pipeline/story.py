@@ -6,8 +6,8 @@ from typing import Any
 
 from gloss_tune.confirm.confirmation import ranking
 from gloss_tune.errors import InputError
-from gloss_tune.study.doubts import doubts
-from gloss_tune.study.results import best_trial, complete_trial
+from gloss_tune.study.doubts import history_doubts
+from gloss_tune.study.results import best_of, complete_trial, read_history, whole_trial
 from gloss_tune.study.study import OpenStudy
 
 #: The first trial of a study that begins with it.
@@ -24,10 +24,11 @@ def gain(opened: OpenStudy) -> str:
 
     Where the best value itself is in doubt, that is all there is to say.
     """
-    best, metric = best_trial(opened), opened.spec.metric
+    history, metric = read_history(opened), opened.spec.metric
+    best = whole_trial(opened, best_of(history))
     if best is None or best.value is None:
         return "No trial is complete: nothing can be said."
-    doubted = doubts(opened)
+    doubted = history_doubts(opened, history)
     if doubted:
         return " ".join(doubted)
     if not begins_with_customary(opened):

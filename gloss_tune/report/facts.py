@@ -81,7 +81,6 @@ class Facts:
         workers: by the trials that they finished, most first.
         reasons: why trials failed, most frequent first.
         unlike: in what the machines that computed the trials differ; None if they were alike.
-        doubts: what speaks against the best value.
     """
 
     opened: OpenStudy
@@ -95,7 +94,6 @@ class Facts:
     workers: Sequence[WorkerShare]
     reasons: Sequence[tuple[str, int]]
     unlike: str | None = None
-    doubts: Sequence[str] = ()
 
     @property
     def finished(self) -> list[FrozenTrial]:
@@ -106,6 +104,12 @@ class Facts:
     def complete(self) -> list[FrozenTrial]:
         """Trials that ran to their end."""
         return [trial for trial in self.trials if trial.state == TrialState.COMPLETE]
+
+    @property
+    def doubts(self) -> list[str]:
+        """What speaks against the best value."""
+        best = self.top(1)
+        return doubts(self.opened, best[0] if best else None, [trial.value for trial in self.complete])
 
     def top(self, count: int) -> list[FrozenTrial]:
         """The complete trials with the highest values, of equal ones the earlier first."""
@@ -124,7 +128,6 @@ def gather(opened: OpenStudy) -> Facts:
     confirmation = confirmation_of(opened)
     return Facts(
         opened=opened,
-        doubts=doubts(opened),
         trials=trials,
         counts=counts,
         best=best,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Sequence
 from statistics import NormalDist
 
 from gloss_tune.spec.ranges import ParameterRange, Value, is_number
@@ -16,6 +17,11 @@ from gloss_tune.spec.ranges import ParameterRange, Value, is_number
 #: Of an interval in decades, of one in shares of the range, and of choices the share of all others.
 DEFAULT_SPREADS = {"log": 0.5, "linear": 0.2, "choices": 0.5}
 _WIDEST = 100.0
+
+
+def has_prior(ranges: Sequence[ParameterRange]) -> bool:
+    """Whether any of them has one."""
+    return any(searched.prior is not None for searched in ranges)
 
 
 def default_spread(searched: ParameterRange) -> float:

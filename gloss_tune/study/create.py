@@ -16,13 +16,14 @@ from gloss_tune.errors import DataError, SpecError, StorageError, StudyMismatchE
 from gloss_tune.logging import logger
 from gloss_tune.metrics import missing_classes
 from gloss_tune.queue.budget import create_study
+from gloss_tune.spec.prior import has_prior
 from gloss_tune.spec.space import Space
 from gloss_tune.spec.spec import StudySpec, default_study_name
 from gloss_tune.storage.connect import open_storage
 from gloss_tune.storage.study_attributes import study_attribute
 from gloss_tune.storage.url import parse_storage_url
 from gloss_tune.study.account import say_what_was_read, with_val_sample
-from gloss_tune.study.customary import SHIPPED_PRIORS, has_prior, say_priors, size_of, with_priors
+from gloss_tune.study.customary import SHIPPED_PRIORS, say_priors, size_of, with_priors
 from gloss_tune.study.encoder import describe_encoder, encoder_like, study_encoder, try_encoder
 from gloss_tune.study.first_trials import first_params
 from gloss_tune.study.hub_sampler import pin_sampler

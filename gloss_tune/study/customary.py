@@ -16,6 +16,7 @@ from gloss_tune.encoder import ResolvedEncoder
 from gloss_tune.encoder.size import Size, size_by_name, size_of_folder
 from gloss_tune.filesystem import expanded
 from gloss_tune.logging import logger
+from gloss_tune.spec.prior import has_prior
 from gloss_tune.spec.ranges import ParameterRange, is_number
 from gloss_tune.spec.space import Space
 from gloss_tune.spec.spec import StudySpec
@@ -89,11 +90,6 @@ def say_priors(spec: StudySpec, shipped: Sequence[str]) -> None:
             short(searched.prior),
             searched.name,
         )
-
-
-def has_prior(ranges: Sequence[ParameterRange]) -> bool:
-    """Whether any of them has one."""
-    return any(searched.prior is not None for searched in ranges)
 
 
 def _with_prior(searched: ParameterRange, size: Size | None) -> ParameterRange:

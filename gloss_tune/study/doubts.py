@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from optuna.trial import FrozenTrial, TrialState
 
 from gloss_tune.storage.trial_states import Brief
-from gloss_tune.study.results import best_of, read_history, whole_trial
+from gloss_tune.study.results import best_of, whole_trial
 from gloss_tune.study.study import OpenStudy
 from gloss_tune.wording import count
 
@@ -16,17 +16,21 @@ from gloss_tune.wording import count
 _MANY_ALIKE = 4
 
 
-def doubts(opened: OpenStudy) -> list[str]:
+def history_doubts(opened: OpenStudy, history: Sequence[Brief]) -> list[str]:
+    """:func:`doubts` of a study whose history is read already."""
+    values = [brief.value for brief in history if brief.state == TrialState.COMPLETE]
+    return doubts(opened, whole_trial(opened, best_of(history)), values)
+
+
+def doubts(opened: OpenStudy, best: FrozenTrial | None, values: Sequence[float | None]) -> list[str]:
     """What a user should know before the best trial's parameters are used, a sentence each; mostly none.
 
     Args:
         opened: the study; a rehearsal, whose results mean nothing anyway, has no doubts.
+        best: its best trial; None while there is none.
+        values: of all complete trials.
     """
-    if opened.spec.rehearse:
-        return []
-    history = read_history(opened)
-    best = whole_trial(opened, best_of(history))
-    if best is None:
+    if opened.spec.rehearse or best is None:
         return []
     found = []
     if answers_one_class(best, int(opened.dataset["n_classes"])):
@@ -36,12 +40,10 @@ def doubts(opened: OpenStudy) -> list[str]:
             "count as much as frequent ones with '--class-weights balanced'; more documents, more epochs or "
             "'--set train.folds=5' may help too."
         )
-    alike = _alike(history)
-    if alike:
-        metric = opened.spec.metric
+    if len(values) >= _MANY_ALIKE and len(set(values)) == 1:
         found.append(
-            f"All {count(alike, 'complete trial')} have the same {metric} ({best.value:.4f}): the validation documents "
-            "do not tell them apart, and the best is only the first."
+            f"All {count(len(values), 'complete trial')} have the same {opened.spec.metric} ({best.value:.4f}): the "
+            "validation documents do not tell them apart, and the best is only the first."
         )
     return found
 
@@ -61,9 +63,3 @@ def answers_one_class(trial: FrozenTrial, classes: int) -> bool:
         return False
     occurring = 1 / balanced
     return math.isclose(occurring, round(occurring), rel_tol=1e-9) and 2 <= round(occurring) <= classes
-
-
-def _alike(history: Sequence[Brief]) -> int:
-    """How many complete trials there are, if all have one value; 0 where they differ or are few."""
-    values = [brief.value for brief in history if brief.state == TrialState.COMPLETE]
-    return len(values) if len(values) >= _MANY_ALIKE and len(set(values)) == 1 else 0

@@ -11,16 +11,16 @@ import hashlib
 import importlib
 import inspect
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optuna.samplers import BaseSampler
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from gloss_tune.errors import InputError
 from gloss_tune.spec.sampler_name import HubName, hub_name
 from gloss_tune.spec.spec import StudySpec
+from gloss_tune.study.wrapped_sampler import WrappedSampler
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -78,19 +78,15 @@ def build_hub_sampler(sampler: str, seed: int) -> BaseSampler:
     return HubSampler(made)
 
 
-class HubSampler(BaseSampler):
+class HubSampler(WrappedSampler):
     """Calls another sampler as ``Study.ask`` does: it may prepare a trial, and search a part of the space together.
 
     Args:
         inner: of the hub.
     """
 
-    def __init__(self, inner: BaseSampler) -> None:
-        self._inner = inner
-
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """As the inner sampler has it."""
-        return self._inner.infer_relative_search_space(study, trial)
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        """Nothing: the inner sampler prepares a trial when it draws, as often as it draws."""
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
@@ -100,18 +96,6 @@ class HubSampler(BaseSampler):
         together = self._inner.infer_relative_search_space(study, trial)
         space = {name: search_space[name] for name in together if name in search_space}
         return self._inner.sample_relative(study, trial, space)
-
-    def sample_independent(
-        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
-    ) -> Any:
-        """What it draws one by one."""
-        return self._inner.sample_independent(study, trial, param_name, param_distribution)
-
-    def after_trial(
-        self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
-    ) -> None:
-        """Pass on to the inner sampler."""
-        self._inner.after_trial(study, trial, state, values)
 
 
 @functools.lru_cache(maxsize=8)

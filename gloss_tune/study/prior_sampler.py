@@ -11,6 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from gloss_tune.spec import prior
 from gloss_tune.spec.ranges import ParameterRange
+from gloss_tune.study.wrapped_sampler import WrappedSampler
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -22,7 +23,7 @@ START_UP = 10
 UNIFORM_SHARE = 0.25
 
 
-class PriorSampler(BaseSampler):
+class PriorSampler(WrappedSampler):
     """Another sampler whose start-up draws come from the priors.
 
     Whether a draw is even or from the priors depends on the seed alone, so that it does not matter which worker draws.
@@ -37,41 +38,21 @@ class PriorSampler(BaseSampler):
     def __init__(
         self, inner: BaseSampler, ranges: Sequence[ParameterRange], seed: int, start_up: int | None = START_UP
     ) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._ranges = [searched for searched in ranges if searched.prior is not None]
         self._random = random.Random(seed)
         self._start_up = start_up
 
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """As the inner sampler has it."""
-        return self._inner.infer_relative_search_space(study, trial)
-
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """From the priors at first; what they say nothing of is left to :meth:`sample_independent`."""
+        """From the priors at first; what they say nothing of the inner sampler draws one by one, evenly at first."""
         if not self._starts_up(study):
-            return self._inner.sample_relative(study, trial, search_space)
+            return super().sample_relative(study, trial, search_space)
         if self._random.random() < UNIFORM_SHARE:
             return {}
         drawn = {searched.name: prior.draw(searched, self._random) for searched in self._ranges}
         return {name: value for name, value in drawn.items() if name in search_space}
-
-    def sample_independent(
-        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
-    ) -> Any:
-        """By the inner sampler, which draws evenly at first."""
-        return self._inner.sample_independent(study, trial, param_name, param_distribution)
-
-    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
-        """Pass on to the inner sampler."""
-        self._inner.before_trial(study, trial)
-
-    def after_trial(
-        self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
-    ) -> None:
-        """Pass on to the inner sampler."""
-        self._inner.after_trial(study, trial, state, values)
 
     def _starts_up(self, study: Study) -> bool:
         if self._start_up is None:

@@ -13,9 +13,10 @@ import optuna
 from optuna.distributions import CategoricalDistribution
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
 from optuna.samplers import BaseSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from gloss_tune.seeding import derive_seed
+from gloss_tune.spec.prior import has_prior
 from gloss_tune.spec.ranges import ParameterRange
 from gloss_tune.spec.sampler_name import hub_name
 from gloss_tune.spec.spec import StudySpec
@@ -24,6 +25,7 @@ from gloss_tune.study.distributions import distribution_of
 from gloss_tune.study.hub_sampler import build_hub_sampler
 from gloss_tune.study.infeasible import StudyWithInfeasible
 from gloss_tune.study.prior_sampler import START_UP, PriorSampler
+from gloss_tune.study.wrapped_sampler import WrappedSampler
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -58,7 +60,7 @@ def build_sampler(spec: StudySpec, trial_number: int) -> BaseSampler:
             inner = build_hub_sampler(spec.sampler, seed)
         else:
             inner = RandomSampler(seed=seed)
-    if any(searched.prior is not None for searched in spec.ranges):
+    if has_prior(spec.ranges):
         start_up = None if spec.sampler == "random" else START_UP
         inner = PriorSampler(inner, spec.ranges, derive_seed(seed, "prior"), start_up)
     return DistinctSampler(inner, spec.ranges, seed)
@@ -85,7 +87,7 @@ def build_pruner(spec: StudySpec) -> BasePruner:
     return NopPruner()
 
 
-class DistinctSampler(BaseSampler):
+class DistinctSampler(WrappedSampler):
     """Draws from another sampler, but never a configuration that the study already has.
 
     All parameters are drawn together and checked against every other trial, running ones included; the storage checks
@@ -99,7 +101,7 @@ class DistinctSampler(BaseSampler):
     """
 
     def __init__(self, inner: BaseSampler, ranges: Sequence[ParameterRange], seed: int) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._ranges = ranges
         self._space = {searched.name: distribution_of(searched) for searched in ranges}
         self._seed = seed
@@ -145,16 +147,6 @@ class DistinctSampler(BaseSampler):
     ) -> Any:
         """Not reached for the declared space; Optuna asks for the method."""
         return self._random.sample_independent(study, trial, param_name, param_distribution)
-
-    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
-        """Pass on to the inner sampler."""
-        self._inner.before_trial(study, trial)
-
-    def after_trial(
-        self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
-    ) -> None:
-        """Pass on to the inner sampler."""
-        self._inner.after_trial(study, trial, state, values)
 
     def _draw_from(self, sampler: BaseSampler, study: Study, trial: FrozenTrial) -> dict[str, Any]:
         open_space = {

@@ -11,12 +11,18 @@ from gloss_tune.confirm.export import export
 from gloss_tune.pipeline.story import gain
 from gloss_tune.report.document import Pictures, report_text
 from gloss_tune.report.facts import gather
-from gloss_tune.study.doubts import doubts
+from gloss_tune.study.doubts import history_doubts
+from gloss_tune.study.results import read_history
 from gloss_tune.study.study import OpenStudy
 from tests.integration.studies import make
 from tests.integration.test_status import end
 
 pytestmark = pytest.mark.prepared
+
+
+def doubts(opened: OpenStudy) -> list[str]:
+    return history_doubts(opened, read_history(opened))
+
 
 ONE_CLASS = {"val_accuracy": 0.97, "val_mcc": 0.0, "val_balanced_accuracy": 0.5}
 LEARNED = {"val_accuracy": 0.97, "val_mcc": 0.4, "val_balanced_accuracy": 0.7}
