@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.conftest import REPOSITORY
+from tests.namespaces import NamespacesRefusedError, hold_namespaces
 
 DOCKERFILE = REPOSITORY / "Dockerfile"
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -79,18 +80,13 @@ class Image:
         self.workdir = "/"
         self.entrypoint: list[str] = []
         layers = f"lowerdir=/,upperdir={self.folder}/upper,workdir={self.folder}/work"
-        mount = f"mount --make-rprivate / && mount -t overlay overlay -o {layers} {self.folder}/root"
-        self._holder = subprocess.Popen(
-            ["unshare", "--mount", "sh", "-c", f"{mount} && echo ready && read _"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        mount = f"mount --make-rprivate /; mount -t overlay overlay -o {layers} {self.folder}/root"
         try:
-            assert self._holder.stdout is not None
-            if self._holder.stdout.readline() != "ready\n":
-                raise ImageUnavailableError("no overlay can be mounted here")
+            self._holder = hold_namespaces("--mount", setup=f"{mount}; ")
+        except NamespacesRefusedError:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise ImageUnavailableError("no overlay can be mounted here") from None
+        try:
             for instruction in instructions(DOCKERFILE.read_text()):
                 self._play(instruction)
         except BaseException:

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from tests.conftest import QUIET_ENVIRONMENT, REPOSITORY
-from tests.slurm import openings
+from tests.namespaces import NamespacesRefusedError, hold_namespaces, openings
 
 NAME = "nobody"
 
@@ -43,16 +43,10 @@ class OrdinaryUser:
             os.chown(folder, account.pw_uid, account.pw_gid)
             become = ["setpriv", f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups"]
             # the interpreter and the repository may lie where nobody else gets to
-            self._holder = subprocess.Popen(
-                ["unshare", "--mount", "/bin/sh", "-ec", f"{openings()} echo ready; read _"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-            assert self._holder.stdout is not None
-            if self._holder.stdout.readline() != "ready\n":
-                raise NoOrdinaryUserError(self._holder.communicate()[1].strip())
+            try:
+                self._holder = hold_namespaces("--mount", setup=openings())
+            except NamespacesRefusedError as error:
+                raise NoOrdinaryUserError(str(error)) from None
             enter = ["nsenter", f"--mount=/proc/{self._holder.pid}/ns/mnt", "env", f"--chdir={folder}"]
             self._prefix += [*enter, *become]
         done = self.run(sys.executable, "-c", "import psycopg")
@@ -100,6 +94,6 @@ class OrdinaryUser:
         for process in self._started:
             if process.poll() is None:
                 process.kill()
-                process.communicate()
+            process.communicate()  # closes what it wrote to, also where nobody has read it
         if self._holder is not None:
             self._holder.communicate("done\n")

@@ -14,11 +14,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 from tests.conftest import QUIET_ENVIRONMENT, REPOSITORY
+from tests.namespaces import ClusterCommands, NamespacesRefusedError, first_process, hold_namespaces
 
 ADDRESS = "http://127.0.0.1:8265"
 _GCS = "127.0.0.1:6379"
@@ -34,7 +34,7 @@ class RayUnavailableError(Exception):
     """No Ray can be had on this machine."""
 
 
-class RayCluster:
+class RayCluster(ClusterCommands):
     """One cluster, from its head's start to the removal of its folder.
 
     Args:
@@ -70,27 +70,12 @@ class RayCluster:
         root = os.geteuid() == 0
         space = ["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
         space = space if root else ["--user", "--map-root-user", *space]
-        self._holder = subprocess.Popen(
-            [
-                "unshare",
-                *space,
-                "/bin/sh",
-                "-ec",
-                f"'{sys.executable}' -c '{_UP}'; echo ready; read _ || true",
-            ],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-        assert self._holder.stdout is not None
-        if self._holder.stdout.readline() != "ready\n":
-            _, why = self._holder.communicate()
+        try:
+            self._holder = hold_namespaces(*space, setup=f"'{sys.executable}' -c '{_UP}'; ")
+        except NamespacesRefusedError as error:
             shutil.rmtree(self.folder, ignore_errors=True)
-            raise RayUnavailableError(f"no namespaces may be made here: {why.strip()}")
-        (pid,) = Path(f"/proc/{self._holder.pid}/task/{self._holder.pid}/children").read_text().split()
-        enter = ["nsenter", f"--target={pid}", "--net", "--mount", "--pid"]
+            raise RayUnavailableError(f"no namespaces may be made here: {error}") from None
+        enter = ["nsenter", f"--target={first_process(self._holder)}", "--net", "--mount", "--pid"]
         self._prefix = enter if root else [*enter, "--user", "--preserve-credentials"]
         try:
             self._start_head(cpus, autoscaling)
@@ -148,35 +133,6 @@ class RayCluster:
         """Process ids, as the cluster sees them, of command lines that hold a pattern."""
         return [int(pid) for pid in self("pgrep", "-f", pattern, check=False).split()]
 
-    def popen(self, *command: object, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
-        """Start a command beside the cluster's head."""
-        return subprocess.Popen(
-            [*self._prefix, "env", f"--chdir={self.folder / 'work'}", *map(str, command)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=self.environment | (env or {}),
-        )
-
-    def __call__(
-        self, *command: object, env: dict[str, str] | None = None, check: bool = True, timeout: float = 60
-    ) -> str:
-        """What a command prints to stdout."""
-        process = self.popen(*command, env=env)
-        stdout, stderr = process.communicate(timeout=timeout)
-        assert not check or process.returncode == 0, (command, process.returncode, stdout, stderr)
-        return stdout
-
-    def gloss_tune(
-        self, *arguments: object, env: dict[str, str] | None = None, exit_code: int = 0
-    ) -> subprocess.CompletedProcess[str]:
-        """A command of gloss-tune beside the cluster's head."""
-        process = self.popen(sys.executable, "-m", "gloss_tune", *arguments, env=env)
-        stdout, stderr = process.communicate(timeout=120)
-        assert process.returncode == exit_code, (arguments, process.returncode, stdout, stderr)
-        return subprocess.CompletedProcess(arguments, process.returncode, stdout, stderr)
-
     def jobs(self) -> dict[str, dict[str, Any]]:
         """What the Jobs API shows of all jobs, by submission id."""
         shown = json.loads(self("curl", "-s", "-m", "20", f"{ADDRESS}/api/jobs/"))
@@ -189,11 +145,6 @@ class RayCluster:
 
     def close(self) -> None:
         """End everything and remove the folder."""
-        self._holder.communicate("done\n")
+        super().close()
         if self._node is not None:
             self._node.communicate()
-        for _ in range(50):
-            shutil.rmtree(self.folder, ignore_errors=True)
-            if not self.folder.exists():
-                break
-            time.sleep(0.1)

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import os
 import pwd
-import shlex
 import shutil
 import socket
-import subprocess
 import sys
 import tempfile
 import time
@@ -20,6 +18,13 @@ from contextlib import suppress
 from pathlib import Path
 
 from tests.conftest import QUIET_ENVIRONMENT, REPOSITORY
+from tests.namespaces import (
+    ClusterCommands,
+    NamespacesRefusedError,
+    first_process,
+    hold_namespaces,
+    openings,
+)
 
 PROGRAMS = (
     "slurmctld",
@@ -94,7 +99,7 @@ class SlurmUnavailableError(Exception):
     """No Slurm can be had on this machine."""
 
 
-class Slurm:
+class Slurm(ClusterCommands):
     """One cluster, from its configuration to the removal of its folder.
 
     Raises:
@@ -134,22 +139,12 @@ class Slurm:
         }
         space = ["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
         space = space if root else ["--user", "--map-current-user", *space]
-        self._holder = subprocess.Popen(
-            ["unshare", *space, "/bin/sh", "-ec", f"{openings() if root else ''}echo ready; read _ || true"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-        assert self._holder.stdout is not None
-        if self._holder.stdout.readline() != "ready\n":
-            _, why = self._holder.communicate()
+        try:
+            self._holder = hold_namespaces(*space, setup=openings() if root else "")
+        except NamespacesRefusedError as error:
             shutil.rmtree(self.folder, ignore_errors=True)
-            raise SlurmUnavailableError(f"no namespaces may be made here: {why.strip()}")
-        children = Path(f"/proc/{self._holder.pid}/task/{self._holder.pid}/children")
-        (pid,) = children.read_text().split()
-        enter = ["nsenter", f"--target={pid}", "--mount", "--pid"]
+            raise SlurmUnavailableError(f"no namespaces may be made here: {error}") from None
+        enter = ["nsenter", f"--target={first_process(self._holder)}", "--mount", "--pid"]
         become = ["setpriv", f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups"]
         self._prefix = [*enter, *become] if root else [*enter, "--user", "--preserve-credentials"]
         try:
@@ -182,35 +177,6 @@ class Slurm:
         """What a node's end takes with it: its daemon, its steps and all their processes."""
         self(sys.executable, "-c", KILL_NODE, name, (self.folder / f"slurmd-{name}.pid").read_text().strip())
 
-    def popen(self, *command: object, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
-        """Start a command as the cluster's user, on its login node as it were."""
-        return subprocess.Popen(
-            [*self._prefix, "env", f"--chdir={self.folder / 'work'}", *map(str, command)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=self.environment | (env or {}),
-        )
-
-    def __call__(
-        self, *command: object, env: dict[str, str] | None = None, check: bool = True, timeout: float = 60
-    ) -> str:
-        """What a command prints to stdout."""
-        process = self.popen(*command, env=env)
-        stdout, stderr = process.communicate(timeout=timeout)
-        assert not check or process.returncode == 0, (command, process.returncode, stdout, stderr)
-        return stdout
-
-    def gloss_tune(
-        self, *arguments: object, env: dict[str, str] | None = None, exit_code: int = 0
-    ) -> subprocess.CompletedProcess[str]:
-        """A command of gloss-tune as the cluster's user."""
-        process = self.popen(sys.executable, "-m", "gloss_tune", *arguments, env=env)
-        stdout, stderr = process.communicate(timeout=120)
-        assert process.returncode == exit_code, (arguments, process.returncode, stdout, stderr)
-        return subprocess.CompletedProcess(arguments, process.returncode, stdout, stderr)
-
     def jobs(self) -> dict[str, str]:
         """States of all jobs, ended ones too, by their ids (``17_3``)."""
         listed = self("squeue", "--noheader", "--array", "--states=all", "--format=%i %T")
@@ -227,30 +193,6 @@ class Slurm:
         for job, since in self._waiting_since.items():
             if time.monotonic() - since > REQUEUE_SECONDS:
                 self("scontrol", "update", f"JobId={job}", "StartTime=now", check=False)
-
-    def close(self) -> None:
-        """End everything and remove the folder."""
-        self._holder.communicate("done\n")
-        for _ in range(50):
-            shutil.rmtree(self.folder, ignore_errors=True)
-            if not self.folder.exists():
-                break
-            time.sleep(0.1)
-
-
-def openings() -> str:
-    """Shell lines that, in a mount namespace, let others reach the interpreter and the repository."""
-    lines = []
-    for wanted in dict.fromkeys((Path(sys.base_prefix).resolve(), REPOSITORY)):
-        closed = [folder for folder in reversed(wanted.parents) if not folder.stat().st_mode & 0o001]
-        if closed:
-            aside, folder = shlex.quote(f"/tmp/.gloss-tune-{os.getpid()}"), shlex.quote(str(closed[0]))
-            place = shlex.quote(str(wanted))
-            lines += [
-                f"mkdir -p {aside}", f"mount --bind {place} {aside}", f"mount -t tmpfs -o mode=755 tmpfs {folder}",
-                f"mkdir -p {place}", f"mount --bind {aside} {place}", f"umount {aside}", f"rmdir {aside}",
-            ]  # fmt: skip
-    return "; ".join([*lines, ""])
 
 
 def _free_ports(number: int) -> list[int]:

@@ -14,13 +14,13 @@ from typing import Any
 import psutil
 import pytest
 
+from tests.acceptance.cluster_study import ClusterStudy
 from tests.acceptance.conftest import until
 from tests.conftest import _prepare
 from tests.ray_cluster import RayCluster, RayUnavailableError
 from tests.servers import PostgresServer, ServerUnavailableError, postgres_binaries
 
 pytestmark = [pytest.mark.slow, pytest.mark.postgres, pytest.mark.timeout(300)]
-EPOCHS = 10
 WORKER = "^[^ ]*python[^ ]* -m gloss_tune worker"
 
 
@@ -55,27 +55,12 @@ def cluster() -> Iterator[RayCluster]:
         yield ray
 
 
-class Study:
-    """One study in Postgres and its workers on the cluster."""
+class Study(ClusterStudy):
+    """A study whose workers Ray runs."""
 
     def __init__(self, ray: RayCluster, url: str, trials: int, seconds: float, lease: float) -> None:
         self.ray = ray
-        self.url = url
-        self._env = {"GLOSS_TUNE_STORAGE": url}
-        self.artifacts = ray.folder / "work" / f"artifacts-{url.partition('?')[0].rpartition('_')[2]}"
-        ray.gloss_tune(
-            "create", "--dataset", "mr", "--rehearse", "--rehearse-seconds", seconds, "--trials", trials,
-            "--lease", lease, "--pruner", "none", "--set", f"train.patience={EPOCHS}", env=self._env,
-        )  # fmt: skip
-
-    def launch(self, *options: object, exit_code: int = 0) -> Any:
-        return self.ray.gloss_tune(
-            "launch", "--on", "ray", "--cpus-per-worker", 1, "--grace", 3, "--artifacts", self.artifacts, *options,
-            env=self._env, exit_code=exit_code,
-        )  # fmt: skip
-
-    def read(self, command: str) -> Any:
-        return json.loads(self.ray.gloss_tune(command, "--format", "json", env=self._env).stdout)
+        super().__init__(ray, "ray", url, trials, seconds, lease)
 
     def workers(self, number: int) -> list[dict[str, Any]]:
         """All of them, once each runs a trial."""
@@ -92,13 +77,6 @@ class Study:
             return shown if shown["status"] not in ("PENDING", "RUNNING") else None
 
         return until(ended, timeout=seconds, pause=0.5)
-
-    def check_exact(self, trials: int) -> list[dict[str, Any]]:
-        """Each trial is complete, with each of its epochs once, and nothing is lost."""
-        rows = self.read("trials")
-        assert [row["state"] for row in rows] == ["complete"] * trials
-        assert [row["epochs"] for row in rows] == [EPOCHS] * trials
-        return rows
 
     def log(self, job: str) -> str:
         return self.ray("ray", "job", "logs", job)

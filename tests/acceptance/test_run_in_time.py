@@ -29,7 +29,7 @@ def test_the_time_is_used_and_kept(on_storage: Commands, tmp_path: Path) -> None
     assert "over the customary setting" in done.stderr
     rows = on_storage.json("trials", "--study", "s")
     assert len(rows) == exported["trials"]["budget"] > 8
-    assert rows[0]["params"]["learning_rate"] == 2e-5
+    assert rows[0]["params"]["learning_rate"] == 1e-4
     plan = json.loads((tmp_path / "out" / "plan.json").read_text())
     assert plan["plan"]["seconds"] == pytest.approx(30, abs=5)
 

@@ -20,6 +20,7 @@ import psycopg
 import pytest
 
 from gloss_tune.storage.postgres_programs import releases
+from tests.namespaces import NamespacesRefusedError, hold_namespaces
 from tests.ordinary_user import NoOrdinaryUserError, OrdinaryUser
 
 pytestmark = [pytest.mark.timeout(170), pytest.mark.postgres]
@@ -180,21 +181,15 @@ def test_one_that_cannot_start_says_why_and_leaves_nothing_running(user: Ordinar
     assert "Traceback" not in said
 
 
-HOLDER = "ip link set lo up; echo ready; read _"
-
-
 @pytest.fixture
 def elsewhere(user: OrdinaryUser) -> Iterator[tuple[OrdinaryUser, str]]:
     """A user of another machine, as far as the network goes, and this machine's address in it."""
     if os.geteuid() != 0 or not all(map(shutil.which, ("ip", "unshare", "nsenter"))):
         pytest.skip("no network can be made here")
-    holder = subprocess.Popen(
-        ["unshare", "--net", "/bin/sh", "-ec", HOLDER],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert holder.stdout is not None
+    try:
+        holder = hold_namespaces("--net", setup="ip link set lo up; ")
+    except NamespacesRefusedError as error:
+        pytest.skip(f"no network namespace can be made here: {error}")
     here, there, net = (
         f"gth{os.getpid() % 10**6}",
         f"gtn{os.getpid() % 10**6}",
@@ -202,8 +197,6 @@ def elsewhere(user: OrdinaryUser) -> Iterator[tuple[OrdinaryUser, str]]:
     )
     enter = ("nsenter", f"--net=/proc/{holder.pid}/ns/net")
     try:
-        if holder.stdout.readline() != "ready\n":
-            pytest.skip("no network namespace can be made here")
         for command in (
             ["ip", "link", "add", here, "type", "veth", "peer", "name", there, "netns", str(holder.pid)],
             ["ip", "address", "add", f"{net}.1/24", "dev", here],

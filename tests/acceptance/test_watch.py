@@ -26,16 +26,16 @@ def here(commands: Commands) -> Commands:
     return commands
 
 
-def screen(descriptor: int, wanted: str, seconds: float = 30) -> str:
-    """What the terminal has received once ``wanted`` is in it."""
+def screen(descriptor: int, *wanted: str, seconds: float = 30) -> str:
+    """What the terminal has received once all that is ``wanted`` is in it: a read may end amid what was written."""
     text, end = "", time.monotonic() + seconds
-    while wanted not in text and time.monotonic() < end:
+    while not all(one in text for one in wanted) and time.monotonic() < end:
         if select.select([descriptor], [], [], 0.2)[0]:
             try:
                 text += os.read(descriptor, 65536).decode()
             except OSError:  # the other side has closed it
                 break
-    assert wanted in text, text
+    assert all(one in text for one in wanted), text
     return text
 
 
@@ -49,13 +49,13 @@ def test_on_a_terminal_it_is_live(here: Commands, stopped: bool) -> None:
     )  # fmt: skip
     os.close(theirs)
     try:
-        assert "2 waiting" in screen(ours, "no trial is complete yet")
+        assert "2 waiting" in screen(ours, "no trial is complete yet", "2 waiting")
         if stopped:
             watching.send_signal(signal.SIGINT)
             assert watching.wait(20) == 130
         else:
             here("worker")
-            assert "2 of 2" in screen(ours, "finished")
+            assert "2 of 2" in screen(ours, "finished", "2 of 2")
             assert watching.wait(20) == 0
         assert watching.communicate()[1] == ""
     finally:

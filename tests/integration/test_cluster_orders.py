@@ -25,6 +25,30 @@ def launch(*arguments: object) -> tuple[int, str, str]:
     return ended.exit_code, ended.stdout, ended.output
 
 
+def check_nothing_written(engine: str, url: str, folder: Path, options: list[object], message: str) -> None:
+    """That a launch is refused by a message, and leaves a folder as it is."""
+    make(url)
+    before = sorted(folder.rglob("*"))
+    code, out, err = launch("--on", engine, "--storage", url, *options)
+    assert (code, out) == (2, "")
+    assert message in " ".join(err.split())
+    assert sorted(folder.rglob("*")) == before
+
+
+def checked_dry_run(engine: str, url: str, artifacts: Path) -> tuple[str, tuple[object, ...]]:
+    """What would be submitted, which names the URL's file and not the URL; and the options without ``--dry-run``."""
+    make(url)
+    options = ("--on", engine, "--workers", 2, "--storage", url, "--artifacts", artifacts)
+    code, text, _ = launch(*options, "--dry-run")
+    assert code == 0
+    secret = artifacts / "launch" / FILES / "url"
+    assert secret.read_text().strip() == url
+    assert stat.S_IMODE(secret.stat().st_mode) == 0o600
+    assert url not in text
+    assert f"--storage @{secret}" in text
+    return text, options
+
+
 @pytest.fixture
 def no_slurm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
@@ -65,12 +89,7 @@ def test_wrong_input_is_refused_before_anything_is_written(
     options: list[object], message: str, postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    make(postgres_url)
-    before = sorted(tmp_path.rglob("*"))
-    code, out, err = launch("--on", "slurm", "--storage", postgres_url, *options)
-    assert (code, out) == (2, "")
-    assert message in " ".join(err.split())
-    assert sorted(tmp_path.rglob("*")) == before
+    check_nothing_written("slurm", postgres_url, tmp_path, options, message)
 
 
 @pytest.mark.parametrize(
@@ -87,15 +106,7 @@ def test_options_of_a_cluster_need_one(option: str, tmp_path: Path) -> None:
 @pytest.mark.postgres
 @pytest.mark.usefixtures("no_slurm")
 def test_the_url_is_in_its_owners_file_alone(postgres_url: str, tmp_path: Path) -> None:
-    make(postgres_url)
-    options = ("--on", "slurm", "--workers", 2, "--storage", postgres_url, "--artifacts", tmp_path / "a")
-    code, text, _ = launch(*options, "--dry-run")
-    assert code == 0
-    secret = tmp_path / "a" / "launch" / FILES / "url"
-    assert secret.read_text().strip() == postgres_url
-    assert stat.S_IMODE(secret.stat().st_mode) == 0o600
-    assert postgres_url not in text
-    assert f"--storage @{secret}" in text
+    text, options = checked_dry_run("slurm", postgres_url, tmp_path / "a")
     assert "--gres" not in text, "a rehearsal needs no GPU"
     code, out, err = launch(*options)
     assert (code, out) == (2, "")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import stat
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -16,7 +15,7 @@ from gloss_tune.clusters.ray_jobs import RayOptions
 from gloss_tune.errors import GlossTuneError
 from gloss_tune.queue.steering import Steering, steer
 from tests.integration.studies import FILES, make
-from tests.integration.test_cluster_orders import launch
+from tests.integration.test_cluster_orders import check_nothing_written, checked_dry_run, launch
 from tests.unit.clusters.test_slurm_script import ORDER
 
 
@@ -58,12 +57,7 @@ def test_wrong_input_is_refused_before_anything_is_written(
     options: list[object], message: str, postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    make(postgres_url)
-    before = sorted(tmp_path.rglob("*"))
-    code, out, err = launch("--on", "ray", "--storage", postgres_url, *options)
-    assert (code, out) == (2, "")
-    assert message in " ".join(err.split())
-    assert sorted(tmp_path.rglob("*")) == before
+    check_nothing_written("ray", postgres_url, tmp_path, options, message)
 
 
 @pytest.mark.parametrize("option", ["--address=http://h:8265", "--ray-arg=--working-dir=."])
@@ -88,15 +82,7 @@ def test_without_ray_one_sentence_names_the_extra(postgres_url: str, tmp_path: P
 @pytest.mark.postgres
 @pytest.mark.usefixtures("no_ray")
 def test_the_url_is_in_its_owners_file_alone(postgres_url: str, tmp_path: Path) -> None:
-    make(postgres_url)
-    options = ("--on", "ray", "--workers", 2, "--storage", postgres_url, "--artifacts", tmp_path / "a")
-    code, text, _ = launch(*options, "--dry-run")
-    assert code == 0
-    secret = tmp_path / "a" / "launch" / FILES / "url"
-    assert secret.read_text().strip() == postgres_url
-    assert stat.S_IMODE(secret.stat().st_mode) == 0o600
-    assert postgres_url not in text
-    assert f"--storage @{secret}" in text
+    text, _ = checked_dry_run("ray", postgres_url, tmp_path / "a")
     assert "--gpus 0" in text, "a rehearsal needs no GPU"
 
 

@@ -19,7 +19,10 @@ from tests.acceptance.conftest import until
 GRACE = 0.5
 AWAY = "postgresql+psycopg://u:p@127.0.0.1:9/d"  # a worker waits for it for a quarter of an hour
 
-CALL = f"""from gloss_tune.clusters.ray_task import run_worker
+# whatever this process ignores, as under nohup, Ray's listens to SIGINT
+CALL = f"""import signal
+from gloss_tune.clusters.ray_task import run_worker
+signal.signal(signal.SIGINT, signal.default_int_handler)
 code = run_worker(["worker", "--storage", "{AWAY}"], {GRACE}, "job", "node")"""
 
 
