@@ -103,10 +103,11 @@ def test_a_kill_of_a_worker_and_one_of_rays_process(study: Callable[..., Study])
     assert {worker["job"] for worker in workers} == {f"ray {job}"}
     assert len({worker["node"] for worker in workers}) == 2
     assert all(len(worker["node"]) == 56 for worker in workers)
-    ray("kill", "-9", workers[0]["pid"])
-    workers = run.workers(2)
+    # by their numbers here: a worker on the other node knows itself by another one
+    ray("kill", "-9", ray.pids(WORKER)[0])
+    run.workers(2)
     # Ray's own process, in the middle of a trial: the kernel tells the worker, which hands its trial back
-    ray("kill", "-9", ray("ps", "-o", "ppid=", "-p", workers[0]["pid"]).strip())
+    ray("kill", "-9", ray("ps", "-o", "ppid=", "-p", ray.pids(WORKER)[0]).strip())
     ended = run.job_ends(job)
     log = run.log(job)
     assert ended["status"] == "SUCCEEDED", log
